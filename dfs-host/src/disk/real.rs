@@ -1,0 +1,1 @@
+//! The machine's own file system below one directory.

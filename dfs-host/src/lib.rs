@@ -1,0 +1,7 @@
+//! What every dfs process needs of the machine it runs on: clocks, disks, settings, logs, signals.
+//!
+//! Stands between dfs-proto and the daemons. Everything in here could be said of any daemon; what
+//! knows a block or a name belongs elsewhere.
+
+pub mod clock;
+pub mod disk;

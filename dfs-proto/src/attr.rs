@@ -1,0 +1,97 @@
+//! What stat(2) tells of an inode, and how it is changed.
+
+use crate::{id::InodeId, time::Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The largest file, in bytes: what a signed 64-bit offset can name.
+pub const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
+/// Names that one inode may have.
+pub const LINKS_MAX: u32 = 1_000_000;
+
+/// Set-user-id, set-group-id and sticky bits and the nine permission bits of a mode.
+pub const MODE_MASK: u16 = 0o7777;
+
+/// What an inode is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A Unix-domain socket.
+    Socket,
+    /// A character device; `rdev` says which.
+    CharDevice,
+    /// A block device; `rdev` says which.
+    BlockDevice,
+}
+
+/// The attributes of an inode.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attr {
+    /// Whose attributes these are.
+    pub inode: InodeId,
+    /// What it is.
+    pub kind: FileKind,
+    /// Permission bits, within [`MODE_MASK`].
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Names of it; a directory counts itself and its sub-directories too.
+    pub links: u32,
+    /// Bytes of a file, of a link's target; entries of a directory.
+    pub size: u64,
+    /// Bytes that are stored for it, in one copy: holes do not count.
+    pub stored: u64,
+    /// Device number of a device node, else 0.
+    pub rdev: u32,
+    /// Last read, in the manner of relatime.
+    pub atime: Timestamp,
+    /// Last change of the content.
+    pub mtime: Timestamp,
+    /// Last change of content or attributes.
+    pub ctime: Timestamp,
+    /// When it was made.
+    pub btime: Timestamp,
+    /// Counts every change of content, size included: equal versions mean equal bytes.
+    pub data_version: u64,
+    /// Counts the truncations: a commit that is based on an older count is clipped to the size now
+    /// (D7).
+    pub truncations: u32,
+}
+
+/// A time to be set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum SetTime {
+    /// The master's clock when the change is accepted.
+    Now,
+    /// This moment.
+    At(Timestamp),
+}
+
+/// Which attributes to set; `None` leaves one as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SetAttr {
+    /// Permission bits.
+    pub mode: Option<u16>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Truncate or extend with zeros to this many bytes.
+    pub size: Option<u64>,
+    /// Access time.
+    pub atime: Option<SetTime>,
+    /// Modification time.
+    pub mtime: Option<SetTime>,
+    /// Clear set-user-id, and set-group-id where the group may execute (what the kernel leaves to
+    /// the file system under HANDLE_KILLPRIV_V2), and drop `security.capability`.
+    pub kill_privileges: bool,
+}

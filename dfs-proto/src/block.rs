@@ -1,0 +1,70 @@
+//! Blocks as client, master and minions speak of them: pieces, replicas, where they are.
+
+use crate::{
+    checksum::Crc32c,
+    id::{BlockId, InodeId, MinionId},
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// What a request to a minion may do, as the master grants it. Opaque to clients and, until the
+/// security work fills it, empty.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Capability(pub Bytes);
+
+/// One checksummed record of a block, without its bytes.
+///
+/// Sent by the writer beside the bytes, kept by the minion in the piece's header, and returned to
+/// the reader, so that one checksum, computed by the writer, guards the bytes end to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Piece {
+    /// Offset in the block's payload of the first byte.
+    pub block_offset: u32,
+    /// Payload bytes, 1 to [`crate::extent::PIECE_BYTES_MAX`].
+    pub len: u32,
+    /// Checksum of the payload.
+    pub crc: Crc32c,
+    /// The file that the bytes were written to.
+    pub inode: InodeId,
+    /// Where in that file.
+    pub file_offset: u64,
+    /// The writer's own count of its pieces, so that a lost namespace can be rebuilt in order.
+    pub sequence: u64,
+}
+
+impl Piece {
+    /// The offset after its last byte in the block.
+    pub fn block_end(&self) -> u32 {
+        self.block_offset + self.len
+    }
+}
+
+/// Where a block is and how far it goes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BlockPlace {
+    /// Which block.
+    pub block: BlockId,
+    /// The minions that have it; for an open block the chain in write order.
+    pub replicas: Vec<MinionId>,
+    /// Its length for good, once it is sealed.
+    pub sealed: Option<u32>,
+    /// Counts the changes of `replicas`; an order to drop a replica names the count that it ends.
+    pub placement: u32,
+    /// What to show to its minions.
+    pub capability: Capability,
+}
+
+/// How far one replica of a block goes, as its minion tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplicaState {
+    /// Which block.
+    pub block: BlockId,
+    /// Payload bytes that it has.
+    pub length: u32,
+    /// Payload bytes that are synced to its disk.
+    pub synced: u32,
+    /// Whether it is sealed at `length`.
+    pub sealed: bool,
+    /// Whether bytes of it are known to be damaged.
+    pub damaged: bool,
+}

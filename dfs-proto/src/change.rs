@@ -1,0 +1,303 @@
+//! Everything that can be changed in the namespace, as one request type.
+//!
+//! A change goes over the wire as [`Change`], is completed by the leader with what must not be
+//! read while applying (time, new ids, placement candidates), logged, applied once, and answered
+//! with [`Changed`]. New variants go at the end: wire and log count them.
+
+use crate::{
+    attr::{Attr, SetAttr},
+    block::BlockPlace,
+    extent::Extent,
+    id::{BlockId, InodeId, MinionId, SessionId},
+    name::Name,
+    time::Timestamp,
+    view::View,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Answers that the master keeps for one session, at the most.
+pub const OUTSTANDING_MAX: u64 = 1024;
+
+/// The longest value of an extended attribute, in bytes (XATTR_SIZE_MAX).
+pub const XATTR_VALUE_BYTES_MAX: u32 = 65536;
+
+/// Which request of which session this is, so that it acts once however often it arrives (N2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ticket {
+    /// Who asks.
+    pub session: SessionId,
+    /// The session's count of its changes, from 1.
+    pub sequence: u64,
+    /// Every answer to a smaller sequence has arrived: the master may forget those.
+    pub all_below: u64,
+}
+
+/// An answer together with the index of the log entry that made it true (for reads: the last entry
+/// applied). A session that reconnects says the highest that it saw (N6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Logged<T> {
+    /// The log index.
+    pub index: u64,
+    /// The answer.
+    pub answer: T,
+}
+
+/// Who makes something: owner and group of what is made (the group gives way to that of a
+/// set-group-id directory).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// What is to be made under a new name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Make {
+    /// An empty file, opened by the session in the same step if `open`.
+    File {
+        /// Whether the session holds it open from now on.
+        open: bool,
+    },
+    /// An empty directory.
+    Directory,
+    /// A symbolic link to these bytes.
+    Symlink(Bytes),
+    /// A named pipe.
+    Fifo,
+    /// A Unix-domain socket.
+    Socket,
+    /// A character device of this number.
+    CharDevice(u32),
+    /// A block device of this number.
+    BlockDevice(u32),
+}
+
+/// What rename(2) does when the target exists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RenameMode {
+    /// It takes the target's place.
+    Replace,
+    /// It is refused (RENAME_NOREPLACE).
+    NoReplace,
+    /// The two change places (RENAME_EXCHANGE).
+    Exchange,
+}
+
+/// Whether setting an extended attribute may make it or replace it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum XattrMode {
+    /// Either.
+    Any,
+    /// It must be new (XATTR_CREATE).
+    Create,
+    /// It must be there (XATTR_REPLACE).
+    Replace,
+}
+
+/// New bytes of one file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FileCommit {
+    /// Which file.
+    pub inode: InodeId,
+    /// [`Attr::truncations`] that the writes were based on (D7).
+    pub truncations: u32,
+    /// When they were written, by the master's clock as the client estimates it. Never takes the
+    /// file's times backwards.
+    pub mtime: Timestamp,
+    /// Whether set-user-id and set-group-id bits are to be cleared, as a write by an unprivileged
+    /// caller does.
+    pub kill_privileges: bool,
+    /// The bytes.
+    pub bytes: CommitBytes,
+}
+
+/// The bytes of a [`FileCommit`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum CommitBytes {
+    /// Bytes for a file that has no extents and ends at or below
+    /// [`crate::extent::INLINE_BYTES_MAX`] afterwards. Conditional on the data version.
+    Inline {
+        /// Where they go.
+        offset: u32,
+        /// The bytes.
+        bytes: Bytes,
+        /// The data version that this is based on.
+        data_version: u64,
+    },
+    /// Extents of blocks of this session. Whatever they cover is replaced; the rest stays.
+    Extents {
+        /// In write order: a later one wins.
+        extents: Vec<Extent>,
+        /// Set when the file's bytes were inline: the extents carry those too, and this is the data
+        /// version at which they were read. Conditional on it.
+        from_inline: Option<u64>,
+    },
+}
+
+/// A change of the namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Change {
+    /// Make something under a new name: create, mkdir, mknod, symlink. Answer: `Made`.
+    Make {
+        /// In this directory.
+        parent: InodeId,
+        /// Under this name.
+        name: Name,
+        /// This.
+        what: Make,
+        /// With these permission bits (the caller's umask is applied already).
+        mode: u16,
+        /// For this user.
+        caller: Caller,
+    },
+    /// Another name for an inode that is no directory. Answer: `Made`.
+    Link {
+        /// Which inode.
+        inode: InodeId,
+        /// In this directory.
+        parent: InodeId,
+        /// Under this name.
+        name: Name,
+    },
+    /// Remove a name that is no directory's. Answer: `Removed`.
+    Unlink {
+        /// In this directory.
+        parent: InodeId,
+        /// This name.
+        name: Name,
+    },
+    /// Remove an empty directory. Answer: `Removed`.
+    Rmdir {
+        /// In this directory.
+        parent: InodeId,
+        /// This name.
+        name: Name,
+    },
+    /// Move a name. Answer: `Renamed`.
+    Rename {
+        /// From this directory.
+        parent: InodeId,
+        /// This name.
+        name: Name,
+        /// To this directory.
+        new_parent: InodeId,
+        /// Under this name.
+        new_name: Name,
+        /// What happens to a target that exists.
+        mode: RenameMode,
+    },
+    /// Set attributes, size included. Answer: `Attr`.
+    SetAttr {
+        /// Of which inode.
+        inode: InodeId,
+        /// Which and how.
+        set: SetAttr,
+    },
+    /// Set an extended attribute. Answer: `Attr`.
+    SetXattr {
+        /// Of which inode.
+        inode: InodeId,
+        /// Its name, with the name space (`user.comment`), at most 255 bytes.
+        name: Bytes,
+        /// Its value, at most [`XATTR_VALUE_BYTES_MAX`].
+        value: Bytes,
+        /// Whether it may be made or replaced.
+        mode: XattrMode,
+    },
+    /// Remove an extended attribute. Answer: `Attr`.
+    RemoveXattr {
+        /// Of which inode.
+        inode: InodeId,
+        /// Its name.
+        name: Bytes,
+    },
+    /// Hold an inode open: it stays readable and writable when its last name goes (N5). Holding it
+    /// twice is the same as once. Answer: `Opened`.
+    Open {
+        /// Which inode.
+        inode: InodeId,
+        /// Truncate it to nothing in the same step (O_TRUNC).
+        truncate: bool,
+        /// Clear set-user-id and set-group-id bits where truncating must.
+        kill_privileges: bool,
+    },
+    /// Let go of inodes that were held open. Unknown ones are passed over. Answer: `Done`.
+    Close {
+        /// Which.
+        inodes: Vec<InodeId>,
+    },
+    /// A new block for this session to append to. Answer: `Placed`.
+    Allocate {
+        /// Minions that failed this writer just now: not these, unless there are no others.
+        avoid: Vec<MinionId>,
+        /// A minion that should come first in the chain (on the writer's own host), if it can.
+        near: Option<MinionId>,
+    },
+    /// Point files at bytes that every live replica of their chain has acknowledged (D3, D4). All
+    /// of it happens or, on an error, nothing. Answer: `Committed`.
+    Commit {
+        /// The files; each once.
+        files: Vec<FileCommit>,
+        /// Blocks of this session that are synced up to these lengths on every replica.
+        synced: Vec<(BlockId, u32)>,
+        /// Answer only when this, and all that was acknowledged before, is in the synced log.
+        durable: bool,
+    },
+    /// End a block of this session for good at this length, the last that was acknowledged. Needs
+    /// no answer from minions. Sealing again at the same length is fine. Answer: `Done`.
+    Seal {
+        /// Which block.
+        block: BlockId,
+        /// Payload bytes.
+        length: u32,
+    },
+    /// Nothing but the promise that all that was acknowledged before is in the synced log (fsync of
+    /// a directory). Answer: `Done`.
+    Sync,
+    /// End this session: its open inodes are let go, its blocks sealed. Answer: `Done`.
+    EndSession,
+}
+
+/// The answer to a [`Change`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Changed {
+    /// To `Make` and `Link`.
+    Made {
+        /// The inode that the name now names.
+        attr: Attr,
+        /// The directory after the change.
+        parent: Attr,
+    },
+    /// To `Unlink` and `Rmdir`.
+    Removed {
+        /// What the name named, after the change; its link count is 0 when this was its last name.
+        attr: Attr,
+        /// The directory after the change.
+        parent: Attr,
+    },
+    /// To `Rename`.
+    Renamed {
+        /// What was moved, after the change.
+        attr: Attr,
+        /// The directory it left, after the change.
+        parent: Attr,
+        /// The directory it went to, after the change.
+        new_parent: Attr,
+        /// What stood under the new name before, after the change (exchanged or, with a link count
+        /// of perhaps 0, replaced).
+        other: Option<Attr>,
+    },
+    /// To `SetAttr`, `SetXattr` and `RemoveXattr`: the attributes after the change.
+    Attr(Attr),
+    /// To `Open`: the file at that moment, with its first extents.
+    Opened(View),
+    /// To `Allocate`.
+    Placed(BlockPlace),
+    /// To `Commit`: the attributes of the files after it, in the order they were named.
+    Committed(Vec<Attr>),
+    /// To everything that has nothing to tell.
+    Done,
+}

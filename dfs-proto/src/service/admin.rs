@@ -1,0 +1,113 @@
+//! `dfs` -> master: how are you, and where is what.
+
+use crate::{
+    attr::Attr,
+    error::FsError,
+    id::{FilesystemId, InodeId, MinionId, SessionId},
+    minion::{DiskState, Liveness},
+    view::{Cookie, Layout, Listing, Space},
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Something that a person should know about.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Alarm {
+    /// What is wrong, in one sentence.
+    pub what: String,
+    /// What can be done about it, in one sentence.
+    pub remedy: String,
+}
+
+/// A minion, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MinionStatus {
+    /// Its number.
+    pub minion: MinionId,
+    /// The machine it runs on.
+    pub host: String,
+    /// Its rack; empty where there are none.
+    pub rack: String,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// Whether it can be counted on.
+    pub liveness: Liveness,
+    /// Milliseconds since its last beat.
+    pub beat_age_ms: u64,
+    /// Milliseconds since it registered.
+    pub up_ms: u64,
+    /// Its disks.
+    pub disks: Vec<DiskState>,
+    /// Replicas that it should have.
+    pub replicas: u64,
+    /// Its build.
+    pub build: String,
+}
+
+/// A session, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// Its id.
+    pub session: SessionId,
+    /// The machine it runs on.
+    pub host: String,
+    /// What it is.
+    pub purpose: String,
+    /// Milliseconds since its last sign of life.
+    pub renewed_age_ms: u64,
+    /// Inodes that it holds open.
+    pub open_inodes: u64,
+}
+
+/// The state of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The file system.
+    pub filesystem: FilesystemId,
+    /// The master's build.
+    pub build: String,
+    /// Milliseconds since the master began to serve.
+    pub up_ms: u64,
+    /// Space and inodes.
+    pub space: Space,
+    /// Copies that a new block gets now.
+    pub copies: u32,
+    /// Copies without which nothing is written.
+    pub copies_min: u32,
+    /// The minions, in the order of their numbers.
+    pub minions: Vec<MinionStatus>,
+    /// The sessions, in the order of their ids.
+    pub sessions: Vec<SessionStatus>,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Blocks with fewer good copies than they should have, by how many are left: `[0]` counts
+    /// those with none, `[1]` those with one, and so on.
+    pub endangered: Vec<u64>,
+    /// Replicas known to be damaged.
+    pub damaged_replicas: u64,
+    /// Whether the survey behind `endangered` has gone over all blocks since the master started.
+    pub surveyed: bool,
+    /// Last log index, applied index, synced index.
+    pub log: (u64, u64, u64),
+    /// What a person should know about.
+    pub alarms: Vec<Alarm>,
+}
+
+/// What people ask of a master.
+#[tarpc::service(derive = [Serialize, Deserialize])]
+pub trait Admin {
+    /// The state of the cluster.
+    async fn status() -> Result<Status, FsError>;
+
+    /// The inode at an absolute path; symbolic links in it are not followed.
+    async fn find(path: Bytes) -> Result<Attr, FsError>;
+
+    /// At most `limit` entries of a directory after cookie `after`, with attributes.
+    async fn list(inode: InodeId, after: Cookie, limit: u32) -> Result<Listing, FsError>;
+
+    /// Where the bytes of a file from `from` on are; `None` if they are inline in the master.
+    async fn layout(inode: InodeId, from: u64) -> Result<Option<Layout>, FsError>;
+
+    /// The target of a symbolic link.
+    async fn target(inode: InodeId) -> Result<Bytes, FsError>;
+}

@@ -1,0 +1,84 @@
+//! Client -> master: names, sessions, where bytes are.
+
+use crate::{
+    attr::Attr,
+    change::{Change, Changed, Logged, Ticket},
+    error::FsError,
+    id::{InodeId, SessionId},
+    name::Name,
+    session::{BadReplica, Events, SessionGrant, SessionHello},
+    view::{Cookie, Layout, Listing, Space, View},
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// What a client asks of the master.
+///
+/// Reads are answered by the leader from its tables, after every change that it has acknowledged.
+/// Every call but `open_session` and `statfs` is refused with `SessionEnded` when the session is
+/// unknown.
+#[tarpc::service(derive = [Serialize, Deserialize])]
+pub trait Master {
+    /// Begins a session.
+    async fn open_session(hello: SessionHello) -> Result<SessionGrant, FsError>;
+
+    /// Renews the session and hangs until something happened after event `after`, at most a third
+    /// of the term. `seen_index` is the highest log index that the session saw in an answer: if the
+    /// log ends below it, the answer is `SessionEnded`.
+    async fn events(session: SessionId, after: u64, seen_index: u64) -> Result<Events, FsError>;
+
+    /// Makes a change, once, however often it arrives under the same ticket.
+    async fn change(ticket: Ticket, change: Change) -> Result<Logged<Changed>, FsError>;
+
+    /// The inode that `name` names in `parent`.
+    async fn lookup(
+        session: SessionId,
+        parent: InodeId,
+        name: Name,
+    ) -> Result<Logged<Attr>, FsError>;
+
+    /// The directory that has directory `inode` as an entry (the root has itself), for `..`.
+    async fn parent(session: SessionId, inode: InodeId) -> Result<Logged<Attr>, FsError>;
+
+    /// The attributes of `inode`.
+    async fn getattr(session: SessionId, inode: InodeId) -> Result<Logged<Attr>, FsError>;
+
+    /// Attributes and content of `inode`, as `Open` gives them, for one that the session already
+    /// holds open.
+    async fn view(session: SessionId, inode: InodeId) -> Result<Logged<View>, FsError>;
+
+    /// Where the bytes of `inode` from `from` on are, up to a limit of extents.
+    async fn locate(
+        session: SessionId,
+        inode: InodeId,
+        from: u64,
+    ) -> Result<Logged<Layout>, FsError>;
+
+    /// At most `limit` entries of directory `inode` after cookie `after`, with attributes if `attrs`.
+    async fn readdir(
+        session: SessionId,
+        inode: InodeId,
+        after: Cookie,
+        limit: u32,
+        attrs: bool,
+    ) -> Result<Logged<Listing>, FsError>;
+
+    /// The target of a symbolic link.
+    async fn readlink(session: SessionId, inode: InodeId) -> Result<Logged<Bytes>, FsError>;
+
+    /// The value of an extended attribute.
+    async fn getxattr(
+        session: SessionId,
+        inode: InodeId,
+        name: Bytes,
+    ) -> Result<Logged<Bytes>, FsError>;
+
+    /// The names of all extended attributes.
+    async fn listxattr(session: SessionId, inode: InodeId) -> Result<Logged<Vec<Bytes>>, FsError>;
+
+    /// Space and inodes.
+    async fn statfs() -> Result<Space, FsError>;
+
+    /// Replicas that could not be read.
+    async fn report_bad(session: SessionId, bad: Vec<BadReplica>) -> Result<(), FsError>;
+}

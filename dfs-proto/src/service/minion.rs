@@ -1,0 +1,77 @@
+//! Anyone -> minion: append, sync, read.
+
+use crate::{
+    block::{Capability, Piece, ReplicaState},
+    error::BlockError,
+    id::{BlockId, MinionId, SessionId},
+    payload::Payload,
+};
+use serde::{Deserialize, Serialize};
+
+/// Bytes for the end of a block.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Append {
+    /// What the writer may do.
+    pub capability: Capability,
+    /// The writer.
+    pub session: SessionId,
+    /// Which block. Its first append, at offset 0, makes it.
+    pub block: BlockId,
+    /// The pieces, contiguous, in block order; the first one's offset is where the append goes. An
+    /// append that begins beyond the end waits a while for the one before it (several are in flight
+    /// on one connection), then is refused with `Gap`. An exact repeat is acknowledged again.
+    pub pieces: Vec<Piece>,
+    /// Their bytes, one after the other.
+    pub bytes: Payload,
+    /// The minions that come after this one in the chain, with their addresses: the bytes are
+    /// passed on to the first of them while they are written here.
+    pub chain: Vec<(MinionId, Vec<String>)>,
+    /// Whether the bytes (and all before them) are to be synced to disk, here and down the chain,
+    /// before the answer.
+    pub sync: bool,
+    /// How long the answer may take, in milliseconds; down the chain it is less.
+    pub timeout_ms: u32,
+}
+
+/// What this minion and all after it in the chain have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Appended {
+    /// Payload bytes of the block on every replica of the chain from here on.
+    pub length: u32,
+    /// Payload bytes that are synced on every one of them.
+    pub synced: u32,
+}
+
+/// Whole pieces of a block.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BlockBytes {
+    /// The pieces, contiguous, in block order.
+    pub pieces: Vec<Piece>,
+    /// The bytes of each, in the same order.
+    pub bytes: Vec<Payload>,
+}
+
+/// What a client, or the minion before in a chain, asks of a minion.
+#[tarpc::service(derive = [Serialize, Deserialize])]
+pub trait Minion {
+    /// Appends here and down the chain; answered when all of them have the bytes.
+    async fn append(append: Append) -> Result<Appended, BlockError>;
+
+    /// Syncs the block up to `end` at least to this minion's disk. `Short` if it is shorter.
+    async fn sync(capability: Capability, block: BlockId, end: u32) -> Result<(), BlockError>;
+
+    /// The pieces that cover `[start, end)` of the block's payload, whole: the first begins at or
+    /// before `start`, the last ends at or after `end`. At most 1 MiB plus two pieces is asked for.
+    async fn read(
+        capability: Capability,
+        block: BlockId,
+        start: u32,
+        end: u32,
+    ) -> Result<BlockBytes, BlockError>;
+
+    /// How far the replica of a block goes here.
+    async fn measure(capability: Capability, block: BlockId) -> Result<ReplicaState, BlockError>;
+
+    /// Who answers here; `None` before the first registration with a master.
+    async fn whoami() -> Option<MinionId>;
+}

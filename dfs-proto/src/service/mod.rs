@@ -1,0 +1,13 @@
+//! The four tarpc services of a cluster, one file each.
+
+mod admin;
+mod control;
+mod master;
+mod minion;
+
+pub use admin::{Admin, AdminClient, AdminRequest, AdminResponse};
+pub use admin::{Alarm, MinionStatus, SessionStatus, Status};
+pub use control::{Control, ControlClient, ControlRequest, ControlResponse};
+pub use master::{Master, MasterClient, MasterRequest, MasterResponse};
+pub use minion::{Append, Appended, BlockBytes};
+pub use minion::{Minion, MinionClient, MinionRequest, MinionResponse};

@@ -1,0 +1,75 @@
+//! Sessions: how a client is known to the master, and what it is told while it hangs on.
+
+use crate::{
+    id::{BlockId, FilesystemId, MinionId, SessionId},
+    minion::MinionEntry,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// A client introduces itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SessionHello {
+    /// The machine it runs on, for people.
+    pub host: String,
+    /// What it is, for people: `mount of /home/ann/dfs`, `dfs ls`.
+    pub purpose: String,
+}
+
+/// A session begins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SessionGrant {
+    /// Its id.
+    pub session: SessionId,
+    /// The file system.
+    pub filesystem: FilesystemId,
+    /// Milliseconds without a renewal after which the session is fenced. Every answer to `events`
+    /// renews it.
+    pub term_ms: u32,
+    /// Copies that a new block gets.
+    pub copies: u32,
+    /// The minions.
+    pub roster: Vec<MinionEntry>,
+    /// The master's clock.
+    pub now: Timestamp,
+}
+
+/// The answer to `events`, which hangs until there is something to tell, at most a third of the
+/// term.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Events {
+    /// Number of the last event told; ask on from here.
+    pub last: u64,
+    /// The log is synced up to this index.
+    pub synced_index: u64,
+    /// The master's clock.
+    pub now: Timestamp,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// What a session is told.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Event {
+    /// A minion came, went, or changed its state; the whole list as it is now.
+    Roster(Vec<MinionEntry>),
+    /// A block of this session should be ended by its writer (its minion is draining or suspect):
+    /// seal it and move on.
+    SealSoon(BlockId),
+    /// Too much happened to tell it: forget every cache.
+    ForgetAll,
+}
+
+/// What a client found wrong with a replica.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BadReplica {
+    /// Which block.
+    pub block: BlockId,
+    /// On which minion.
+    pub minion: MinionId,
+    /// What was wrong, for the log and for `dfs status`.
+    pub why: String,
+    /// Whether bytes came back that do not match their checksum (else it was slow, absent or
+    /// refused).
+    pub damaged: bool,
+}
