@@ -8,9 +8,9 @@
 
 mod real;
 mod simulated;
+mod syscalls;
 
-// pub use real::RealDisk;
-// pub use simulated::{Crash, SimulatedDisk};
+pub use real::RealDisk;
 
 use std::{io, sync::Arc};
 
@@ -25,7 +25,7 @@ pub struct DiskSpace {
 
 /// The files of one data directory.
 pub trait Disk: Send + Sync + 'static {
-    /// Makes a new empty file. Its name is durable only after [`Disk::sync_folder`].
+    /// Makes a new empty file; `AlreadyExists` where there is one. Its name is durable only after [`Disk::sync_folder`].
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Opens a file that is there, for reading and writing.
