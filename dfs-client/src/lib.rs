@@ -1,1 +1,14 @@
-//! placeholder
+//! The file system as a library: one session with a master, caches, the read and the write path.
+//!
+//! [`Dfs`] has one method for each call of a file system and speaks inodes, names and bytes; no
+//! FUSE type and no errno appears here, so that a mount, a gateway or a tool can stand on it alike.
+
+mod error;
+mod fs;
+mod handle;
+mod settings;
+
+pub use error::Error;
+pub use fs::{Dfs, OpenHow, Opened};
+pub use handle::OpenFile;
+pub use settings::Settings;
