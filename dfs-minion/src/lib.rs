@@ -1,1 +1,8 @@
-//! placeholder
+//! The daemon that keeps blocks on disks.
+//!
+//! A minion has one or several data directories. It takes appends and passes them on along the
+//! chain, syncs, serves reads with their checksums, tells the master what it holds, and carries
+//! out the master's orders. It never dials a client, and knows neither names nor files.
+
+pub mod daemon;
+pub mod settings;

@@ -1,2 +1,3 @@
-//! placeholder
+//! The program `dfs-minion`: settings, logs, the daemon, an exit code.
+
 fn main() {}
