@@ -1,0 +1,189 @@
+//! Floors: which rooms of a crate stand on which.
+//!
+//! A file imports from lower floors of its crate, from files on its own floor as long as no cycle
+//! comes of it, and from lower crates; never from above. Tests inside a crate may look anywhere.
+
+use crate::{
+    graph::{Graph, cycle},
+    none,
+    source::{CRATES, sources, top},
+};
+use std::fs;
+
+/// Crates of ours that each crate may depend on.
+const BELOW: &[(&str, &[&str])] = &[
+    ("dfs-proto", &[]),
+    ("dfs-host", &["dfs-proto"]),
+    ("dfs-minion", &["dfs-proto", "dfs-host"]),
+    ("dfs-master", &["dfs-proto", "dfs-host"]),
+    ("dfs-client", &["dfs-proto", "dfs-host"]),
+    ("dfs-fuse", &["dfs-proto", "dfs-host", "dfs-client"]),
+    ("dfs-cli", &["dfs-proto", "dfs-host", "dfs-client"]),
+];
+
+/// Rooms and files by their floor.
+type Floors = &'static [(u32, &'static [&'static str])];
+
+/// The floor of every room (a folder with all in it) and file below `src`, without `.rs`. The
+/// longest entry that fits counts. What is not named here has no floor yet: give it one.
+const FLOORS: &[(&str, Floors)] = &[
+    (
+        "dfs-proto",
+        &[
+            (0, &["id", "time", "checksum", "payload"]),
+            (1, &["name", "attr", "extent", "block", "error"]),
+            (2, &["minion", "session", "view", "change"]),
+            (3, &["service"]),
+            (4, &["wire"]),
+            (5, &["lib"]),
+        ],
+    ),
+    (
+        "dfs-host",
+        &[
+            (
+                0,
+                &[
+                    "clock", "disk", "settings", "logs", "notify", "signals", "folder",
+                ],
+            ),
+            (1, &["lib"]),
+        ],
+    ),
+    (
+        "dfs-minion",
+        &[
+            (0, &["config", "metrics"]),
+            (1, &["disk"]),
+            (2, &["store"]),
+            (3, &["append", "commit", "scrub", "orders"]),
+            (4, &["service", "beat"]),
+            (5, &["daemon"]),
+            (6, &["lib", "main"]),
+        ],
+    ),
+    (
+        "dfs-master",
+        &[
+            (0, &["config", "metrics"]),
+            (1, &["tables", "cluster"]),
+            (2, &["namespace", "blocks"]),
+            (3, &["repair", "lease", "sessions"]),
+            (4, &["engine"]),
+            (5, &["raft"]),
+            (6, &["service"]),
+            (7, &["daemon"]),
+            (8, &["lib", "main"]),
+        ],
+    ),
+    (
+        "dfs-client",
+        &[
+            (0, &["config", "metrics", "error"]),
+            (1, &["link"]),
+            (2, &["cache"]),
+            (3, &["read", "write"]),
+            (4, &["file", "dir"]),
+            (5, &["fs"]),
+            (6, &["lib"]),
+        ],
+    ),
+    (
+        "dfs-fuse",
+        &[
+            (0, &["config", "errno", "attr"]),
+            (1, &["handles", "listing", "invalidate"]),
+            (2, &["adapter"]),
+            (3, &["mount"]),
+            (4, &["lib", "main"]),
+        ],
+    ),
+    ("dfs-cli", &[(0, &["args"]), (2, &["main"])]),
+    ("tests", &[(0, &["lib"])]),
+];
+
+/// The floor of a file, by its path below the crate's `src` without `.rs`.
+fn floor(name: &str, path: &str) -> Option<u32> {
+    let (_, floors) = FLOORS.iter().find(|(crate_name, _)| *crate_name == name)?;
+    let fits = |room: &str| {
+        path.strip_prefix(room)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    floors
+        .iter()
+        .flat_map(|(floor, rooms)| rooms.iter().map(move |room| (*room, *floor)))
+        .filter(|(room, _)| fits(room))
+        .max_by_key(|(room, _)| room.len())
+        .map(|(_, floor)| floor)
+}
+
+#[test]
+fn every_file_has_a_floor_and_imports_downwards() {
+    let sources = sources();
+    let mut findings = Vec::new();
+    for name in CRATES {
+        let graph = Graph::of(name, &sources);
+        for file in graph.files() {
+            let Some(from) = floor(name, file) else {
+                findings.push(format!(
+                    "{name}/src/{file}.rs: has no floor: name it, or its folder, in FLOORS of \
+                     tests/tests/tidy/floors.rs, above what it imports and below what imports it"
+                ));
+                continue;
+            };
+            for (line, import) in graph.imports(file) {
+                match floor(name, import) {
+                    Some(to) if to > from => findings.push(format!(
+                        "{name}/src/{file}.rs:{line}: floor {from} imports {import} of floor {to}: \
+                         the word it needs lives too high; move the word down, or hand it in"
+                    )),
+                    _ => {}
+                }
+            }
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn no_cycle_of_imports() {
+    let sources = sources();
+    let mut findings = Vec::new();
+    for name in CRATES {
+        if let Some(cycle) = cycle(&Graph::of(name, &sources)) {
+            findings.push(format!(
+                "{name}: imports go round: {}: the import that closes the ring is mostly of a small \
+                 word (an id, an error, a constant) on the wrong floor; give it a file below both",
+                cycle.join(" -> ")
+            ));
+        }
+    }
+    none(findings);
+}
+
+#[test]
+fn crates_depend_downwards() {
+    let mut findings = Vec::new();
+    for (name, below) in BELOW {
+        let path = top().join(name).join("Cargo.toml");
+        let manifest = fs::read_to_string(path).expect("a crate of ours has a manifest");
+        let mut section = "";
+        for line in manifest.lines() {
+            if line.starts_with('[') {
+                section = line;
+            }
+            let dependency = line
+                .split(['.', ' ', '='])
+                .next()
+                .expect("has a first part");
+            let ours = CRATES.contains(&dependency);
+            if section == "[dependencies]" && ours && !below.contains(&dependency) {
+                findings.push(format!(
+                    "{name}/Cargo.toml: {name} may not depend on {dependency}: what both need \
+                     belongs in dfs-proto (words) or dfs-host (the machine)"
+                ));
+            }
+        }
+    }
+    none(findings);
+}
