@@ -1,1 +1,7 @@
-//! placeholder
+//! The master: the names of a file system, where its bytes are, and who may touch them.
+//!
+//! Floors: `config`, `metrics` · `tables`, `cluster` · `namespace`, `blocks`, `repair`, `lease` ·
+//! `engine`, `raft` · `service` · `daemon`.
+
+pub mod config;
+pub mod daemon;

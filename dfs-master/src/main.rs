@@ -1,2 +1,3 @@
-//! placeholder
+//! The process around [`dfs_master::daemon`].
+
 fn main() {}

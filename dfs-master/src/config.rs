@@ -1,0 +1,70 @@
+//! What a master can be told: command line, environment and TOML file, all under the same keys.
+
+use clap::Parser;
+use std::path::PathBuf;
+
+/// When the log is synced to disk, in a group of one. With more voters it is always before the
+/// acknowledgement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum SyncMode {
+    /// Changes that are part of an fsync before they are acknowledged; all others within 50 ms.
+    #[default]
+    Group,
+    /// Every change before it is acknowledged.
+    Always,
+}
+
+/// The settings of a master.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "dfs-master",
+    version,
+    about = "Keeps the names of a dfs file system"
+)]
+pub struct Settings {
+    /// Folder for the log, the tables and everything else this master keeps.
+    #[arg(long, env = "DFS_MASTER_DATA", default_value = "/var/lib/dfs/master")]
+    pub data: PathBuf,
+
+    /// Where to listen: HOST:PORT (port 0 picks a free one); may be given several times.
+    #[arg(
+        long,
+        env = "DFS_MASTER_LISTEN",
+        default_value = "127.0.0.1:7400",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<String>,
+
+    /// Unix socket to listen on besides; `none` for none. Default: DATA/socket.
+    #[arg(long, env = "DFS_MASTER_SOCKET")]
+    pub socket: Option<String>,
+
+    /// Copies of every block. Default: 3, or as many as there are minions.
+    #[arg(long, env = "DFS_MASTER_COPIES", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub copies: Option<u32>,
+
+    /// Copies without which nothing is written. Default: 2, or as many as there are copies.
+    #[arg(long, env = "DFS_MASTER_COPIES_MIN", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub copies_min: Option<u32>,
+
+    /// When the log is synced.
+    #[arg(long, env = "DFS_MASTER_SYNC", value_enum, default_value = "group")]
+    pub sync: SyncMode,
+
+    /// MiB of disk kept back for deletes and checkpoints when the disk is full
+    #[arg(long, env = "DFS_MASTER_RESERVE_MIB", default_value_t = 256)]
+    pub reserve_mib: u64,
+}
+
+impl Settings {
+    /// The defaults, for this data folder, on these addresses and no Unix socket, with a small
+    /// reserve: what a test wants.
+    pub fn local(data: PathBuf, listen: Vec<String>) -> Settings {
+        let mut settings = Settings::parse_from(["dfs-master"]);
+        settings.data = data;
+        settings.listen = listen;
+        settings.socket = Some("none".to_owned());
+        settings.reserve_mib = 1;
+        settings
+    }
+}
