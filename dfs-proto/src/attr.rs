@@ -60,6 +60,9 @@ pub struct Attr {
     pub ctime: Timestamp,
     /// When it was made.
     pub btime: Timestamp,
+    /// Extended attributes it has. The kernel asks for some before the first write to a file and
+    /// for each line of `ls -l`: where there are none, nobody needs to ask the master.
+    pub xattrs: u32,
     /// Counts every change of content, size included: equal versions mean equal bytes.
     pub data_version: u64,
     /// Counts the truncations: a commit that is based on an older count is clipped to the size now
