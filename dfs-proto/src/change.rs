@@ -263,6 +263,10 @@ pub enum Change {
 
 /// The answer to a [`Change`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, on its way to or from the wire; a box would only cost"
+)]
 pub enum Changed {
     /// To `Make` and `Link`.
     Made {

@@ -53,8 +53,8 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-minion",
         &[
-            (0, &["config", "metrics"]),
-            (1, &["disk"]),
+            (0, &["config", "settings", "metrics"]),
+            (1, &["format", "disk"]),
             (2, &["store"]),
             (3, &["append", "commit", "scrub", "orders"]),
             (4, &["service", "beat"]),
@@ -65,7 +65,7 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-master",
         &[
-            (0, &["config", "metrics"]),
+            (0, &["config", "settings", "metrics"]),
             (1, &["tables", "cluster"]),
             (2, &["namespace", "blocks"]),
             (3, &["repair", "lease", "sessions"]),
@@ -79,11 +79,11 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-client",
         &[
-            (0, &["config", "metrics", "error"]),
+            (0, &["config", "settings", "metrics", "error"]),
             (1, &["link"]),
             (2, &["cache"]),
             (3, &["read", "write"]),
-            (4, &["file", "dir"]),
+            (4, &["handle", "file", "dir"]),
             (5, &["fs"]),
             (6, &["lib"]),
         ],
@@ -91,7 +91,7 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-fuse",
         &[
-            (0, &["config", "errno", "attr"]),
+            (0, &["config", "settings", "errno", "attr"]),
             (1, &["handles", "listing", "invalidate"]),
             (2, &["adapter"]),
             (3, &["mount"]),
