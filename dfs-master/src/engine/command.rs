@@ -1,0 +1,201 @@
+//! Every change that the log can carry, as one enum.
+//!
+//! A command says everything that applying it needs: the moment, the new ids and the minions that
+//! the leader chose are in it, and nothing is read from a clock or a random source while it is
+//! applied (N1). New variants go at the end: the log counts them.
+
+use bytes::Bytes;
+use dfs_proto::{
+    change::{Change, Changed, Ticket},
+    error::FsError,
+    id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    minion::Registration,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// One change, with the moment at which the leader accepted it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Command {
+    /// The leader's clock when it accepted the change.
+    pub now: Timestamp,
+    /// What is to happen.
+    pub act: Act,
+}
+
+/// What the leader adds to a client's change.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Grant {
+    /// Nothing is needed.
+    #[default]
+    Nothing,
+    /// The id of the inode that `Make` makes; never given out before.
+    Inode(InodeId),
+    /// The block that `Allocate` makes.
+    Block {
+        /// Its id; never given out before.
+        block: BlockId,
+        /// The minions that are to have it, in write order.
+        replicas: Vec<MinionId>,
+    },
+}
+
+/// How far one replica goes, as its minion measured it for its writer's successor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// Whose replica.
+    pub minion: MinionId,
+    /// Payload bytes that it has, undamaged.
+    pub length: u32,
+}
+
+/// What became of one replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReplicaNews {
+    /// It is sealed at the block's length, whole and synced.
+    Sealed {
+        /// Payload bytes.
+        length: u32,
+    },
+    /// It is shorter than the sealed length, or damaged below it: worthless.
+    Worthless,
+    /// The minion does not have it (its disk failed, or never got it).
+    Lost,
+    /// The minion removed it on the order to drop this placement.
+    Dropped {
+        /// The placement that the order named.
+        placement: u32,
+    },
+}
+
+/// What is to happen.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Act {
+    /// Makes an empty file system, with a root directory; the first command of a log. Answered
+    /// with `Done`, also when it is applied to a file system that is this one already.
+    Format {
+        /// Its id.
+        filesystem: FilesystemId,
+        /// Owner of the root directory.
+        uid: u32,
+        /// Group of the root directory.
+        gid: u32,
+        /// Permission bits of the root directory.
+        mode: u16,
+    },
+    /// Counts a start of a leader; the ids that it gives out begin with the count (N6). Answered
+    /// with `Booted`.
+    Boot,
+    /// A change of a session. Answered with `Changed`.
+    Change {
+        /// Which request of which session.
+        ticket: Ticket,
+        /// What is asked for.
+        change: Change,
+        /// What the leader adds.
+        grant: Grant,
+    },
+    /// Begins a session. Answered with `Done`.
+    OpenSession {
+        /// Its id; never given out before.
+        session: SessionId,
+        /// The machine it runs on, for people.
+        host: String,
+        /// What it is, for people.
+        purpose: String,
+    },
+    /// Ends a session that did not renew, or was fenced: what it held open is let go, its open
+    /// blocks wait for `SealMeasured`. A session that is unknown is passed over. Answered with
+    /// `Done`.
+    EndSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// A minion introduces itself. Answered with `Registered`.
+    RegisterMinion(Registration),
+    /// Ends a block whose writer is gone, or whose seal no replica can keep, by what its replicas
+    /// have. Answered with `Sealed`.
+    SealMeasured {
+        /// Which block.
+        block: BlockId,
+        /// What the replicas have that answered.
+        measured: Vec<Measured>,
+        /// Whether the others have been waited for long enough: they count as lost.
+        waited: bool,
+    },
+    /// What became of replicas. Unknown ones are passed over. Answered with `Done`.
+    Replicas(Vec<(BlockId, MinionId, ReplicaNews)>),
+    /// Takes back, in bounded steps, what nothing names: rows of removed files, and blocks that
+    /// have been unused since before a moment. Answered with `Reclaimed`.
+    Reclaim {
+        /// Blocks that became unused after this moment are left alone, for readers that have just
+        /// located them.
+        before: Timestamp,
+        /// Blocks to decide on, at the most.
+        blocks_max: u32,
+        /// Extent, handle and answer rows to remove, at the most.
+        rows_max: u32,
+    },
+}
+
+/// What came of a command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Nothing to tell.
+    Done,
+    /// The number of this start: the upper part of the ids that its leader gives out.
+    Booted(u64),
+    /// The answer to a session's change.
+    Changed {
+        /// The log entry that made it true: of the first time, when the request was a repeat.
+        index: u64,
+        /// The answer.
+        answer: Result<Changed, FsError>,
+    },
+    /// A minion's number and the count of its registrations.
+    Registered {
+        /// Its number.
+        minion: MinionId,
+        /// The count of its registrations.
+        incarnation: u64,
+    },
+    /// The length at which the block is sealed now; `None` when it still waits for replicas.
+    Sealed(Option<u32>),
+    /// What was taken back.
+    Reclaimed {
+        /// Blocks that are to be dropped by their minions now.
+        blocks: Vec<BlockId>,
+        /// Whether the bound was reached: there is more.
+        more: bool,
+    },
+    /// The command cannot be carried out (it names another file system, say).
+    Refused(FsError),
+}
+
+impl Command {
+    /// Whether the log must be synced up to this command before its outcome is told, whatever the
+    /// mode of syncing.
+    pub fn must_sync(&self) -> bool {
+        match &self.act {
+            Act::Format { .. }
+            | Act::Boot
+            | Act::RegisterMinion(_)
+            | Act::SealMeasured { .. }
+            | Act::Reclaim { .. } => true,
+            Act::Change { change, .. } => {
+                matches!(change, Change::Sync | Change::Commit { durable: true, .. })
+            }
+            Act::OpenSession { .. } | Act::EndSession { .. } | Act::Replicas(_) => false,
+        }
+    }
+}
+
+/// A place in the log: the index of an entry, and what the log wants to find again beside the
+/// tables when it starts from there (its term, its membership). Opaque here.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// Index of the last entry applied; 0 before the first.
+    pub index: u64,
+    /// What the log keeps beside it.
+    pub mark: Bytes,
+}
