@@ -11,6 +11,7 @@ mod simulated;
 mod syscalls;
 
 pub use real::RealDisk;
+pub use simulated::{Crash, Fault, SimulatedDisk};
 
 use std::{io, sync::Arc};
 
@@ -31,7 +32,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Opens a file that is there, for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Moves a file over another name, in one step. Durable only after [`Disk::sync_folder`].
+    /// Moves a file over another name of the same folder, in one step. Durable only after [`Disk::sync_folder`].
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file. Durable only after [`Disk::sync_folder`].
@@ -85,3 +86,6 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Tells the kernel that `[offset, offset + len)` will not be read again soon.
     fn forget_cached(&self, offset: u64, len: u64);
 }
+
+#[cfg(test)]
+mod disk_tests;
