@@ -1,0 +1,169 @@
+//! Calls with payloads over every transport, and every way in which a handshake can fail.
+
+use bytes::Bytes;
+use dfs_proto::{
+    block::{Capability, Piece, ReplicaState},
+    checksum::Crc32c,
+    error::BlockError,
+    id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    payload::Payload,
+    service::{Append, Appended, BlockBytes, Minion, MinionClient},
+    wire::{
+        Address, Client, DialError, Dialed, Greeting, Identity, Listener, ServiceKind, answer,
+        channel, dial, serve, within,
+    },
+};
+use std::{sync::Arc, time::Duration};
+use tarpc::{context::Context, server::Channel};
+use tokio_util::sync::CancellationToken;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A minion that remembers nothing: blocks are full of their own number.
+#[derive(Clone)]
+struct Echo;
+
+impl Minion for Echo {
+    async fn append(self, _: Context, append: Append) -> Result<Appended, BlockError> {
+        let length = u32::try_from(append.bytes.0.len()).unwrap();
+        let synced = Crc32c::of(&append.bytes.0).0;
+        Ok(Appended { length, synced })
+    }
+
+    async fn sync(self, _: Context, _: Capability, _: BlockId, _: u32) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    async fn read(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+        start: u32,
+        end: u32,
+    ) -> Result<BlockBytes, BlockError> {
+        let bytes = (start..end).step_by(65536).map(|at| {
+            let len = (end - at).min(65536) as usize;
+            Payload(Bytes::from(vec![block.0.to_le_bytes()[0]; len]))
+        });
+        let bytes: Vec<_> = bytes.collect();
+        Ok(BlockBytes {
+            pieces: Vec::new(),
+            bytes,
+        })
+    }
+
+    async fn measure(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+    ) -> Result<ReplicaState, BlockError> {
+        Err(BlockError::NotHere(block))
+    }
+
+    async fn whoami(self, _: Context) -> Option<MinionId> {
+        Some(MinionId(3))
+    }
+}
+
+fn greeting() -> Greeting {
+    Greeting {
+        service: ServiceKind::Minion,
+        filesystem: Some(FilesystemId(1)),
+    }
+}
+
+/// Serves `Echo` as minion 3 of file system 1 until the token is dropped.
+async fn start(at: &Address) -> (Address, tokio_util::sync::DropGuard) {
+    let listener = Listener::bind(at).await.expect("listens");
+    let listener = listener.offering(&[ServiceKind::Minion]);
+    let address = listener.address();
+    let shutdown = CancellationToken::new();
+    let identity = || Identity {
+        filesystem: Some(FilesystemId(1)),
+        minion: Some(MinionId(3)),
+        build: "test".to_owned(),
+    };
+    let of_links = shutdown.clone();
+    let services = move |accepted: dfs_proto::wire::Accepted| {
+        let requests = channel(accepted.link).execute(Echo.serve());
+        tokio::spawn(answer(requests, of_links.clone()));
+    };
+    tokio::spawn(serve(
+        listener,
+        Arc::new(identity),
+        Arc::new(services),
+        shutdown.clone(),
+    ));
+    (address, shutdown.drop_guard())
+}
+
+async fn calls_work_over(at: Address) {
+    let (address, _running) = start(&at).await;
+    let Dialed { link, identity } = dial(&address, &greeting(), SECOND).await.expect("a link");
+    assert_eq!(identity.minion, Some(MinionId(3)));
+    let client = MinionClient::over(link);
+    for len in [0, 1, 4096, 4097, 65536, 1 << 20, 5_000_001] {
+        let bytes = Bytes::from((0..len).map(|i: usize| i.to_le_bytes()[0]).collect::<Vec<_>>());
+        let sum = Crc32c::of(&bytes).0;
+        let append = Append {
+            capability: Capability::default(),
+            session: SessionId(1),
+            block: BlockId(1),
+            pieces: vec![Piece {
+                block_offset: 0,
+                len: 1,
+                crc: Crc32c(0),
+                inode: InodeId(2),
+                file_offset: 0,
+                sequence: 0,
+            }],
+            bytes: Payload(bytes),
+            chain: Vec::new(),
+            sync: false,
+            timeout_ms: 1000,
+        };
+        let appended = client.append(within(SECOND * 5), append).await;
+        let appended = appended.expect("arrives").expect("is taken");
+        assert_eq!((appended.length as usize, appended.synced), (len, sum));
+    }
+    let read = client.read(within(SECOND * 5), Capability::default(), BlockId(9), 0, 1_000_000);
+    let read = read.await.expect("arrives").expect("is there");
+    assert_eq!(read.bytes.len(), 16);
+    let all: usize = read.bytes.iter().map(|b| b.0.len()).sum();
+    assert_eq!(all, 1_000_000);
+    assert!(read.bytes.iter().all(|b| b.0.iter().all(|b| *b == 9)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_work_over_tcp() {
+    calls_work_over("127.0.0.1:0".parse().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_work_over_unix_sockets() {
+    let folder = tempfile::tempdir().unwrap();
+    calls_work_over(Address::Unix(folder.path().join("socket"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_work_over_memory() {
+    calls_work_over("memory:echo".parse().unwrap()).await;
+}
+
+#[tokio::test]
+async fn the_wrong_file_system_and_service_are_named() {
+    let (address, _running) = start(&"memory:refusals".parse().unwrap()).await;
+    let mut wrong = greeting();
+    wrong.filesystem = Some(FilesystemId(2));
+    let error = dial(&address, &wrong, SECOND).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, DialError::WrongFilesystem { .. }), "{text}");
+    assert!(text.contains(&FilesystemId(1).to_string()), "{text}");
+    assert!(text.contains(&FilesystemId(2).to_string()), "{text}");
+    let mut wrong = greeting();
+    wrong.service = ServiceKind::Master;
+    let error = dial(&address, &wrong, SECOND).await.unwrap_err();
+    assert!(matches!(error, DialError::NoSuchService { .. }), "{error}");
+}
