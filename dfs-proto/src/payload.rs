@@ -53,10 +53,7 @@ pub(crate) fn beside<R>(payloads: &mut Vec<Bytes>, serialise: impl FnOnce() -> R
 
 /// Runs `deserialise`, which takes its payloads from the front of `payloads`; what it leaves there
 /// had no place in the message.
-pub(crate) fn from_beside<R>(
-    payloads: &mut VecDeque<Bytes>,
-    deserialise: impl FnOnce() -> R,
-) -> R {
+pub(crate) fn from_beside<R>(payloads: &mut VecDeque<Bytes>, deserialise: impl FnOnce() -> R) -> R {
     IN.set(Some(std::mem::take(payloads)));
     let result = deserialise();
     *payloads = IN.take().unwrap_or_default();
@@ -92,8 +89,12 @@ impl<'de> Deserialize<'de> for Payload {
         let next = IN.with_borrow_mut(|payloads| payloads.as_mut().and_then(VecDeque::pop_front));
         match next {
             Some(bytes) if u32::try_from(bytes.len()) == Ok(len) => Ok(Payload(bytes)),
-            Some(_) => Err(D::Error::custom("a payload of another length than announced")),
-            None => Err(D::Error::custom("a payload that did not come with the message")),
+            Some(_) => Err(D::Error::custom(
+                "a payload of another length than announced",
+            )),
+            None => Err(D::Error::custom(
+                "a payload that did not come with the message",
+            )),
         }
     }
 }

@@ -105,7 +105,11 @@ async fn calls_work_over(at: Address) {
     assert_eq!(identity.minion, Some(MinionId(3)));
     let client = MinionClient::over(link);
     for len in [0, 1, 4096, 4097, 65536, 1 << 20, 5_000_001] {
-        let bytes = Bytes::from((0..len).map(|i: usize| i.to_le_bytes()[0]).collect::<Vec<_>>());
+        let bytes = Bytes::from(
+            (0..len)
+                .map(|i: usize| i.to_le_bytes()[0])
+                .collect::<Vec<_>>(),
+        );
         let sum = Crc32c::of(&bytes).0;
         let append = Append {
             capability: Capability::default(),
@@ -128,7 +132,13 @@ async fn calls_work_over(at: Address) {
         let appended = appended.expect("arrives").expect("is taken");
         assert_eq!((appended.length as usize, appended.synced), (len, sum));
     }
-    let read = client.read(within(SECOND * 5), Capability::default(), BlockId(9), 0, 1_000_000);
+    let read = client.read(
+        within(SECOND * 5),
+        Capability::default(),
+        BlockId(9),
+        0,
+        1_000_000,
+    );
     let read = read.await.expect("arrives").expect("is there");
     assert_eq!(read.bytes.len(), 16);
     let all: usize = read.bytes.iter().map(|b| b.0.len()).sum();

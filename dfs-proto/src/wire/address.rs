@@ -75,7 +75,16 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "host", ":7400", "host:", "host:99999", "::1:7400", "unix:", "memory:"] {
+        for text in [
+            "",
+            "host",
+            ":7400",
+            "host:",
+            "host:99999",
+            "::1:7400",
+            "unix:",
+            "memory:",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -7,7 +7,7 @@
 
 use super::{
     buffers::Buffer,
-    frame::{self, FrameError, PREFIX_BYTES, PAYLOADS_BYTES_MAX, Prefix, ROW_BYTES, Row},
+    frame::{self, FrameError, PAYLOADS_BYTES_MAX, PREFIX_BYTES, Prefix, ROW_BYTES, Row},
     link::Link,
     message::{Incoming, Outgoing},
 };
@@ -229,11 +229,7 @@ impl Reader {
         }
     }
 
-    fn poll_fill(
-        &mut self,
-        link: &mut Link,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_fill(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut into = ReadBuf::new(&mut self.buffer[self.end..]);
         ready!(Pin::new(link).poll_read(cx, &mut into))?;
         let read = into.filled().len();
@@ -428,7 +424,11 @@ impl Writer {
     fn forget(&mut self, mut written: usize) {
         self.queued -= written;
         while written > 0 {
-            match self.parts.front_mut().expect("no more is written than is queued") {
+            match self
+                .parts
+                .front_mut()
+                .expect("no more is written than is queued")
+            {
                 Part::Staged(bytes) if *bytes > written => {
                     self.sent += written;
                     *bytes -= written;
@@ -454,7 +454,9 @@ impl Writer {
             self.staging.drain(..self.sent);
             self.sent = 0;
         }
-        if !self.is_full() && let Some(waker) = self.reader_waits.take() {
+        if !self.is_full()
+            && let Some(waker) = self.reader_waits.take()
+        {
             waker.wake();
         }
     }

@@ -2,7 +2,9 @@
 
 use super::{
     address::Address,
-    handshake::{self, Greeting, Identity, Kind, NotARecord, PROTOCOL_VERSION, Refusal, ServiceKind},
+    handshake::{
+        self, Greeting, Identity, Kind, NotARecord, PROTOCOL_VERSION, Refusal, ServiceKind,
+    },
     link::Link,
     memory, tcp, unix,
 };
@@ -109,7 +111,9 @@ pub async fn dial(
     timeout: Duration,
 ) -> Result<Dialed, DialError> {
     let attempt = async {
-        let mut link = connect(address).await.map_err(|e| unreachable(address, &e))?;
+        let mut link = connect(address)
+            .await
+            .map_err(|e| unreachable(address, &e))?;
         let identity = introduce(&mut link, address, greeting).await?;
         Ok(Dialed { link, identity })
     };

@@ -82,7 +82,8 @@ impl Prefix {
     }
 
     pub(crate) fn encode(&self) -> [u8; PREFIX_BYTES] {
-        let narrow = |n: usize| u32::try_from(n).expect("limits are checked before a frame is made");
+        let narrow =
+            |n: usize| u32::try_from(n).expect("limits are checked before a frame is made");
         let mut bytes = [0; PREFIX_BYTES];
         bytes[..2].copy_from_slice(&MAGIC);
         bytes[2] = FRAME_VERSION;

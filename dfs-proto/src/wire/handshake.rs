@@ -129,7 +129,8 @@ pub(crate) async fn send(
     kind: Kind,
     body: &impl Serialize,
 ) -> io::Result<()> {
-    link.write_all(&encode(PROTOCOL_VERSION, kind, body)).await?;
+    link.write_all(&encode(PROTOCOL_VERSION, kind, body))
+        .await?;
     link.flush().await
 }
 

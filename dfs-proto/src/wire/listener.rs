@@ -1,11 +1,7 @@
 //! Where links come from.
 
 use super::{
-    address::Address,
-    handshake::ServiceKind,
-    link::Link,
-    memory::MemoryListener,
-    tcp,
+    address::Address, handshake::ServiceKind, link::Link, memory::MemoryListener, tcp,
     unix::SocketFile,
 };
 use std::io;

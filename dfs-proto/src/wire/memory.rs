@@ -2,11 +2,7 @@
 
 use super::link::Link;
 use parking_lot::Mutex;
-use std::{
-    collections::HashMap,
-    io,
-    sync::LazyLock,
-};
+use std::{collections::HashMap, io, sync::LazyLock};
 use tokio::{
     io::DuplexStream,
     sync::mpsc::{Receiver, Sender, channel, error::TrySendError},
@@ -17,7 +13,8 @@ const PIPE_BYTES: usize = 256 << 10;
 /// Connections that may wait to be accepted.
 const BACKLOG: usize = 128;
 
-static NAMES: LazyLock<Mutex<HashMap<String, Sender<DuplexStream>>>> = LazyLock::new(Mutex::default);
+static NAMES: LazyLock<Mutex<HashMap<String, Sender<DuplexStream>>>> =
+    LazyLock::new(Mutex::default);
 
 /// A name that can be dialed until this is dropped.
 pub(crate) struct MemoryListener {

@@ -77,7 +77,9 @@ impl<T: Serialize> Outgoing for ClientMessage<T> {
             ClientMessage::Cancel { request_id, .. } => {
                 ClientOut::Cancel::<T> { id: *request_id }.serialize(how)
             }
-            _ => Err(serde::ser::Error::custom("a message that tarpc learned since")),
+            _ => Err(serde::ser::Error::custom(
+                "a message that tarpc learned since",
+            )),
         }
     }
 

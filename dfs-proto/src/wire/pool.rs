@@ -13,11 +13,7 @@ use super::{
 };
 use crate::id::{FilesystemId, MinionId};
 use parking_lot::Mutex;
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How a pool behaves.
@@ -229,7 +225,9 @@ impl<C: Client> Pool<C> {
             filesystem: (settings.filesystem)(),
         };
         let mut failed = DialError::NoAddress;
-        let local = addresses.iter().filter(|a| matches!(a, Address::Unix(p) if p.exists()));
+        let local = addresses
+            .iter()
+            .filter(|a| matches!(a, Address::Unix(p) if p.exists()));
         let remote = addresses.iter().filter(|a| !matches!(a, Address::Unix(_)));
         let order: Vec<_> = local.chain(remote).collect();
         let mut left = order.len();

@@ -74,14 +74,18 @@ async fn welcome(
             Ok(greeting) => greeting,
             Err((refusal, why)) => {
                 if let Some(refusal) = refusal {
-                    handshake::send(&mut link, Kind::Refusal, &refusal).await.ok();
+                    handshake::send(&mut link, Kind::Refusal, &refusal)
+                        .await
+                        .ok();
                 }
                 return Err(why);
             }
         };
         let identity = identity();
         if let Some((refusal, why)) = objection(&greeting, &identity, offered) {
-            handshake::send(&mut link, Kind::Refusal, &refusal).await.ok();
+            handshake::send(&mut link, Kind::Refusal, &refusal)
+                .await
+                .ok();
             return Err(why);
         }
         handshake::send(&mut link, Kind::Welcome, &identity)
