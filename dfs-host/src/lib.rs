@@ -5,3 +5,8 @@
 
 pub mod clock;
 pub mod disk;
+pub mod folder;
+pub mod logs;
+pub mod notify;
+pub mod settings;
+pub mod signals;

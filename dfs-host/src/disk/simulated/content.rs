@@ -12,7 +12,9 @@ use std::{
 };
 
 /// Bytes that a disk writes in one piece.
-pub(super) const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = SECTOR_LEN as u64;
+
+const SECTOR_LEN: usize = 512;
 
 /// How much of what was not synced lands on the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -256,7 +258,7 @@ impl Content {
 
 /// Copies one sector; what lies beyond the end of `from` is zeros.
 fn copy_sector(from: &Pages, to: &mut Pages, sector: u64) {
-    let mut bytes = [0; SECTOR as usize];
+    let mut bytes = [0; SECTOR_LEN];
     let read = from.read(&mut bytes, sector * SECTOR);
     bytes[read..].fill(0);
     let hole = bytes.iter().all(|byte| *byte == 0);

@@ -6,9 +6,11 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Bytes of a page: the unit in which space is counted.
-pub(super) const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = PAGE_LEN as u64;
 
-type PageBytes = [u8; PAGE as usize];
+const PAGE_LEN: usize = 4096;
+
+type PageBytes = [u8; PAGE_LEN];
 
 /// Sparse bytes with a length. Beyond the length every byte is zero.
 #[derive(Clone, Default)]
@@ -130,7 +132,7 @@ impl Pages {
         let bytes = self
             .written
             .entry(page)
-            .or_insert_with(|| Arc::new([0; PAGE as usize]));
+            .or_insert_with(|| Arc::new([0; PAGE_LEN]));
         Arc::make_mut(bytes)
     }
 
