@@ -1,0 +1,135 @@
+//! System calls that tests make and std does not offer.
+//!
+//! Each is wrapped safe, with an `io::Result`, in a few lines.
+
+#![expect(unsafe_code, reason = "calls into libc that have no safe form in std")]
+
+use std::{
+    ffi::{CString, OsStr, OsString},
+    fs::File,
+    io,
+    os::{fd::AsRawFd, fd::IntoRawFd, unix::ffi::OsStrExt, unix::ffi::OsStringExt},
+    path::Path,
+};
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    // SAFETY: kill takes two numbers and touches no memory of ours.
+    check(unsafe { libc::kill(pid, signal) })
+}
+
+/// Takes a mount point out of the tree at once, busy or not.
+pub fn detach(path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    // SAFETY: the path is a string that ends in a zero byte and lives until the call returns.
+    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) })
+}
+
+/// Whether the caller is root.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing, cannot fail and touches no memory of ours.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Exchanges two names in one step, or refuses to replace the second (renameat2(2)).
+pub fn rename_flags(from: &Path, to: &Path, flags: libc::c_uint) -> io::Result<()> {
+    let (from, to) = (c_path(from)?, c_path(to)?);
+    // SAFETY: both paths end in a zero byte and live until the call returns.
+    check(unsafe {
+        libc::renameat2(
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            flags,
+        )
+    })
+}
+
+/// Free and total bytes, and the file system's magic (statfs(2)).
+pub fn statfs(path: &Path) -> io::Result<(u64, u64, i64)> {
+    let path = c_path(path)?;
+    // SAFETY: all fields of statfs are numbers, for which zero is a value.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends in a zero byte, the structure is ours and large enough.
+    check(unsafe { libc::statfs(path.as_ptr(), &raw mut found) })?;
+    let unit = u64::try_from(found.f_bsize).map_err(io::Error::other)?;
+    Ok((found.f_bavail * unit, found.f_blocks * unit, found.f_type))
+}
+
+/// Reserves or punches (fallocate(2)).
+pub fn fallocate(file: &File, mode: i32, offset: u64, len: u64) -> io::Result<()> {
+    let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+    let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as `file`; the rest are numbers.
+    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, len) })
+}
+
+/// Names of the extended attributes of a file, links not followed.
+pub fn xattr_names(path: &Path) -> io::Result<Vec<OsString>> {
+    let path = c_path(path)?;
+    let mut names = vec![0_u8; 64 << 10];
+    // SAFETY: the path ends in a zero byte; at most `names.len()` bytes are written to `names`.
+    let len = unsafe { libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+    names.truncate(usize::try_from(len).map_err(|_| io::Error::last_os_error())?);
+    let parts = names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty());
+    Ok(parts
+        .map(|name| OsString::from_vec(name.to_vec()))
+        .collect())
+}
+
+/// The value of an extended attribute, links not followed.
+pub fn xattr(path: &Path, name: &OsStr) -> io::Result<Vec<u8>> {
+    let path = c_path(path)?;
+    let name = CString::new(name.as_bytes()).map_err(io::Error::other)?;
+    let mut value = vec![0_u8; 64 << 10];
+    // SAFETY: path and name end in a zero byte; at most `value.len()` bytes are written to `value`.
+    let len = unsafe {
+        libc::lgetxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    value.truncate(usize::try_from(len).map_err(|_| io::Error::last_os_error())?);
+    Ok(value)
+}
+
+/// Sets an extended attribute, links not followed.
+pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+    let path = c_path(path)?;
+    let name = CString::new(name).map_err(io::Error::other)?;
+    // SAFETY: path and name end in a zero byte; `value` is read for its length only.
+    check(unsafe {
+        libc::lsetxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    })
+}
+
+/// close(2) with its error: that is where a write that failed late is told.
+pub fn close(file: File) -> io::Result<()> {
+    let descriptor = file.into_raw_fd();
+    // SAFETY: the descriptor was owned by `file`, which gave it up; nobody else closes it.
+    check(unsafe { libc::close(descriptor) })
+}
