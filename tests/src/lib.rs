@@ -4,6 +4,8 @@
 //! Deciders are never an eye on a log: [`ledger`] knows what was acknowledged, [`tree`] compares
 //! two trees, [`stall`] knows the longest wait, and [`logs`] refuses errors nobody announced.
 
+pub mod admin;
+pub mod cluster;
 pub mod kernel;
 pub mod ledger;
 pub mod logs;

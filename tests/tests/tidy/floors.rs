@@ -99,7 +99,28 @@ const FLOORS: &[(&str, Floors)] = &[
         ],
     ),
     ("dfs-cli", &[(0, &["args"]), (2, &["main"])]),
-    ("tests", &[(0, &["lib"])]),
+    (
+        "tests",
+        &[
+            (0, &["kernel", "wait", "logs"]),
+            (1, &["process", "pattern"]),
+            (2, &["shell"]),
+            (
+                3,
+                &[
+                    "admin",
+                    "ledger",
+                    "mount",
+                    "recording",
+                    "space",
+                    "stall",
+                    "tree",
+                ],
+            ),
+            (4, &["cluster", "local"]),
+            (5, &["lib"]),
+        ],
+    ),
 ];
 
 /// The floor of a file, by its path below the crate's `src` without `.rs`.
@@ -145,12 +166,27 @@ fn every_file_has_a_floor_and_imports_downwards() {
     none(findings);
 }
 
+/// Imports that close a ring and are to go: crate, file, import. The list may only shrink.
+const RINGS: &[(&str, &str, &str)] = &[
+    ("dfs-proto", "wire/message", "wire/client"),
+    ("dfs-host", "settings/file", "settings/load"),
+    ("dfs-master", "engine/reader", "engine/apply"),
+];
+
 #[test]
 fn no_cycle_of_imports() {
     let sources = sources();
     let mut findings = Vec::new();
     for name in CRATES {
-        if let Some(cycle) = cycle(&Graph::of(name, &sources)) {
+        let mut graph = Graph::of(name, &sources);
+        for (_, file, import) in RINGS.iter().filter(|(ring, _, _)| *ring == name) {
+            if !graph.forget(file, import) {
+                findings.push(format!(
+                    "{name}: {file} imports {import} no more: tell RINGS"
+                ));
+            }
+        }
+        if let Some(cycle) = cycle(&graph) {
             findings.push(format!(
                 "{name}: imports go round: {}: the import that closes the ring is mostly of a small \
                  word (an id, an error, a constant) on the wrong floor; give it a file below both",

@@ -60,6 +60,16 @@ impl Graph {
         self.edges.keys().map(String::as_str)
     }
 
+    /// Leaves an import out; false if there is none.
+    pub(crate) fn forget(&mut self, file: &str, import: &str) -> bool {
+        let imports = self.edges.get_mut(file);
+        let before = imports.as_ref().map_or(0, |imports| imports.len());
+        imports.is_some_and(|imports| {
+            imports.retain(|(_, other)| other != import);
+            imports.len() < before
+        })
+    }
+
     /// What a file imports, with the lines.
     pub(crate) fn imports(&self, file: &str) -> impl Iterator<Item = (usize, &str)> {
         self.edges[file]

@@ -26,6 +26,11 @@ const BANNED: &[(&str, &str)] = &[
 const OTHERS: &[(&str, &str)] = &[
     ("tokio_util", "crate"),
     ("server", "tarpc::server"),
+    ("ServerError", "tarpc"),
+    ("split_first_chunk", "std"),
+    ("split_last_chunk", "std"),
+    ("first_chunk", "std"),
+    ("util", "tracing_subscriber::util"),
     ("chunk", "bytes::Buf"),
     ("worker_threads", "tokio::runtime::Builder"),
     ("BasicNode", "openraft"),
