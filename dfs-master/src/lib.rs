@@ -6,3 +6,5 @@
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod metrics;
+pub mod raft;

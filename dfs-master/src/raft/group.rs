@@ -1,0 +1,233 @@
+//! The door to the replicated log: commands go in, outcomes come out, in order, once they are
+//! logged as the mode of syncing demands and applied.
+
+use super::{
+    fault::LogError,
+    journal::Journal,
+    log::Log,
+    machine::Tables,
+    network::Alone,
+    store::Store,
+    types::{Answer, Packet, TypeConfig},
+};
+use crate::{
+    config::SyncMode,
+    engine::{
+        apply::Machine,
+        command::{Command, Outcome},
+        reader::Reader,
+    },
+    metrics::Metrics,
+};
+use dfs_host::disk::Disk;
+use dfs_proto::id::FilesystemId;
+use openraft::{Config, Raft, SnapshotPolicy, impls::BasicNode, raft::ClientWriteResult};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// This master's number in its group.
+const NODE: u32 = 1;
+/// How long a group of one may take until it leads.
+const LEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why the group does not take or answer a command.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// It has stopped, for the reason given.
+    #[error("the log has stopped: {0}")]
+    Stopped(String),
+}
+
+/// What a group is made of.
+pub struct Opening {
+    /// The disk with the log.
+    pub disk: Arc<dyn Disk>,
+    /// The tables.
+    pub machine: Machine,
+    /// The file system.
+    pub filesystem: FilesystemId,
+    /// Whether the log is to be made: the folder has none, and must not have one.
+    pub fresh: bool,
+    /// When the log is synced.
+    pub sync: SyncMode,
+    /// Bytes of a log segment.
+    pub segment_bytes: u32,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The commands of one entry with what is called when they were applied.
+pub type Answered = Box<dyn FnOnce(Result<(u64, Vec<Outcome>), GroupError>) + Send>;
+
+/// The group, from the view of the one master in it.
+pub struct Group {
+    raft: Raft<TypeConfig, Tables>,
+    journal: Journal,
+    machine: Arc<Mutex<Machine>>,
+    reader: Reader,
+    sync: SyncMode,
+}
+
+fn stopped(why: impl std::fmt::Display) -> GroupError {
+    GroupError::Stopped(why.to_string())
+}
+
+impl Group {
+    /// Opens the log, leads, and applies what the tables have not seen.
+    pub async fn open(opening: Opening) -> Result<Group, GroupError> {
+        let Opening {
+            disk,
+            machine,
+            filesystem,
+            fresh,
+            sync,
+            segment_bytes,
+            metrics,
+        } = opening;
+        let log = match fresh {
+            true => Log::create(disk, filesystem, segment_bytes)?,
+            false => Log::open(disk, filesystem, segment_bytes)?,
+        };
+        let journal = Journal::start(log, Arc::clone(&metrics)).map_err(stopped)?;
+        let reader = machine.reader();
+        let machine = Arc::new(Mutex::new(machine));
+        let recent = Arc::new(Mutex::new(VecDeque::new()));
+        let tables = Tables::of(Arc::clone(&machine), Arc::clone(&recent)).map_err(stopped)?;
+        let store = Store {
+            journal: journal.clone(),
+            recent,
+            sync,
+            metrics,
+        };
+        let config = Config {
+            cluster_name: "dfs".to_owned(),
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 0,
+            // A group of one has nobody to tell that it lives, and nobody to hear it from.
+            enable_heartbeat: false,
+            ..Config::default()
+        };
+        let config = Arc::new(config.validate().map_err(stopped)?);
+        let raft = Raft::new(NODE, config, Alone, store, tables)
+            .await
+            .map_err(stopped)?;
+        if !raft.is_initialized().await.map_err(stopped)? {
+            let members = BTreeMap::from([(NODE, BasicNode::default())]);
+            raft.initialize(members).await.map_err(stopped)?;
+        }
+        let leads = raft
+            .wait(Some(LEAD_TIMEOUT))
+            .metrics(|m| m.state.is_leader(), "leads")
+            .await;
+        leads.map_err(stopped)?;
+        Ok(Group {
+            raft,
+            journal,
+            machine,
+            reader,
+            sync,
+        })
+    }
+
+    /// Logs and applies commands as one entry. `answered` is called where they were applied, so it
+    /// must be short; when one of them must be synced, after that, on the thread that syncs.
+    pub async fn submit(&self, commands: Vec<Command>, answered: Answered) {
+        let waits = self.sync == SyncMode::Group && commands.iter().any(Command::must_sync);
+        let journal = waits.then(|| self.journal.clone());
+        let told = move |result: ClientWriteResult<TypeConfig>| match (result, journal) {
+            (Err(error), _) => answered(Err(stopped(error))),
+            (Ok(done), None) => answered(Ok((done.log_id.index, done.data.outcomes))),
+            (Ok(done), Some(journal)) => {
+                let index = done.log_id.index;
+                let synced = move |synced: std::io::Result<()>| match synced {
+                    Ok(()) => answered(Ok((index, done.data.outcomes))),
+                    Err(error) => answered(Err(stopped(error))),
+                };
+                journal.when_synced(index, Box::new(synced));
+            }
+        };
+        let packet = Packet {
+            commands: Arc::new(commands),
+        };
+        // If Raft has stopped, it drops the answer, and who waits for it is told by that.
+        let _ = self
+            .raft
+            .client_write_ff(packet, Some(Answer(Box::new(told))))
+            .await;
+    }
+
+    /// The last index that is synced, as it grows.
+    pub fn synced(&self) -> watch::Receiver<u64> {
+        self.journal.synced()
+    }
+
+    /// Why the log stopped, once it has.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.journal.failure()
+    }
+
+    /// Last log index, applied index, synced index.
+    pub fn progress(&self) -> (u64, u64, u64) {
+        let last = self
+            .journal
+            .with(|log| Ok(log.last().map_or(0, |place| place.index)));
+        (
+            last.unwrap_or(0),
+            self.reader.applied(),
+            *self.journal.synced().borrow(),
+        )
+    }
+
+    /// The term in which this master leads.
+    pub fn term(&self) -> u64 {
+        self.journal
+            .with(|log| Ok(log.vote().map_or(0, |vote| vote.term)))
+            .unwrap_or(0)
+    }
+
+    /// The tables, for reading.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Begins a checkpoint of the tables, and gives the log back what earlier ones made
+    /// unnecessary.
+    pub async fn checkpoint(&self) -> Result<(), GroupError> {
+        self.journal.sync_soon();
+        self.machine.lock().checkpoint().map_err(stopped)?;
+        self.purge().await
+    }
+
+    /// Purges the log up to the last checkpoint.
+    async fn purge(&self) -> Result<(), GroupError> {
+        let upto = self.reader.checkpointed().index;
+        let purged = self
+            .journal
+            .with(|log| Ok(log.purged().map_or(0, |place| place.index)));
+        if upto > purged.map_err(stopped)? {
+            self.raft.trigger().snapshot().await.map_err(stopped)?;
+        }
+        Ok(())
+    }
+
+    /// Stops: syncs the log, and writes a last checkpoint so that the next start has little to do.
+    pub async fn stop(&self) -> Result<(), GroupError> {
+        let ended = self.raft.shutdown().await;
+        let journal = self.journal.clone();
+        let machine = Arc::clone(&self.machine);
+        let closed = tokio::task::spawn_blocking(move || {
+            journal.stop();
+            machine.lock().checkpoint_now().map(|_| ())
+        });
+        closed.await.map_err(stopped)?.map_err(stopped)?;
+        ended.map_err(stopped)
+    }
+}

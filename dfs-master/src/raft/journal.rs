@@ -1,0 +1,292 @@
+//! The log with a thread of its own for syncing, so that the next entries are appended while the
+//! ones before are synced, and one sync serves all that came meanwhile.
+//!
+//! Who appends says when to be told: at once (then the log is synced within [`GROUP_WAIT`]) or when
+//! it is synced. A sync that fails stops the journal for good: the kernel may have dropped what it
+//! could not write, so nothing is appended or acknowledged after it.
+
+use super::{
+    fault::LogError,
+    log::{Log, Stored},
+    segment::Vote,
+};
+use crate::metrics::Metrics;
+use parking_lot::{Condvar, Mutex};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// The longest that an acknowledged entry waits until its sync begins.
+const GROUP_WAIT: Duration = Duration::from_millis(40);
+/// How long the log rests before a mark says so, and between attempts to make a spare segment.
+const REST: Duration = Duration::from_secs(1);
+
+/// Called when the log is synced, or cannot be.
+pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+struct State {
+    log: Log,
+    /// To be called after the next sync.
+    pending: Vec<Done>,
+    /// Something waits for a sync.
+    urgent: bool,
+    /// Something is to be synced within [`GROUP_WAIT`].
+    dirty: bool,
+    /// Nothing was appended since the last mark.
+    marked: bool,
+    preparing: bool,
+    failed: Option<String>,
+    stopping: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    synced: watch::Sender<u64>,
+    failure: watch::Sender<Option<String>>,
+    metrics: Arc<Metrics>,
+}
+
+/// A log that is appended to and synced by several. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    shared: Arc<Shared>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+fn stopped(state: &State) -> Option<LogError> {
+    state.failed.clone().map(LogError::Stopped)
+}
+
+impl Journal {
+    /// Starts the thread.
+    pub(crate) fn start(log: Log, metrics: Arc<Metrics>) -> io::Result<Journal> {
+        let last = log.last().map_or(0, |place| place.index);
+        let state = State {
+            log,
+            pending: Vec::new(),
+            urgent: false,
+            dirty: false,
+            marked: false,
+            preparing: false,
+            failed: None,
+            stopping: false,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            synced: watch::Sender::new(last),
+            failure: watch::Sender::new(None),
+            metrics,
+        });
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("log-sync".to_owned());
+        let thread = thread.spawn(move || of_thread.run())?;
+        Ok(Journal {
+            shared,
+            thread: Arc::new(Mutex::new(Some(thread))),
+        })
+    }
+
+    /// Appends. `done` is called when the entries are synced; without it they are synced within
+    /// [`GROUP_WAIT`].
+    pub(crate) fn append(&self, entries: &[Stored], done: Option<Done>) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        if let Some(stopped) = stopped(&state) {
+            return Err(stopped.into());
+        }
+        if let Err(error) = state.log.append(entries) {
+            return Err(self.shared.fail(&mut state, error));
+        }
+        state.marked = false;
+        match done {
+            Some(done) => {
+                state.pending.push(done);
+                state.urgent = true;
+                self.shared.wake.notify_one();
+            }
+            None if !state.dirty => {
+                state.dirty = true;
+                self.shared.wake.notify_one();
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Calls `done` when the log is synced up to `index`, and sees to it that it is.
+    pub(crate) fn when_synced(&self, index: u64, done: Done) {
+        if *self.shared.synced.borrow() >= index {
+            return done(Ok(()));
+        }
+        let mut state = self.shared.state.lock();
+        if let Some(stopped) = stopped(&state) {
+            drop(state);
+            return done(Err(stopped.into()));
+        }
+        state.pending.push(done);
+        state.urgent = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// Starts a sync of everything appended, without waiting for it.
+    pub(crate) fn sync_soon(&self) {
+        self.shared.state.lock().urgent = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// Calls `act` with the log, in the caller's thread. An error stops the journal.
+    pub(crate) fn with<T>(
+        &self,
+        act: impl FnOnce(&mut Log) -> Result<T, LogError>,
+    ) -> io::Result<T> {
+        let mut state = self.shared.state.lock();
+        if let Some(stopped) = stopped(&state) {
+            return Err(stopped.into());
+        }
+        act(&mut state.log).map_err(|error| self.shared.fail(&mut state, error))
+    }
+
+    /// Remembers a vote, durably.
+    pub(crate) fn save_vote(&self, vote: Vote) -> io::Result<()> {
+        self.with(|log| log.save_vote(vote))
+    }
+
+    /// The last index that is synced, as it grows.
+    pub(crate) fn synced(&self) -> watch::Receiver<u64> {
+        self.shared.synced.subscribe()
+    }
+
+    /// Why the journal stopped, once it has.
+    pub(crate) fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.shared.failure.subscribe()
+    }
+
+    /// Syncs, writes a synced mark, and ends the thread.
+    pub(crate) fn stop(&self) {
+        self.shared.state.lock().stopping = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic of it has been printed; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn fail(&self, state: &mut State, error: LogError) -> io::Error {
+        let why = error.to_string();
+        tracing::error!("the log stops: {why}; restart the master when the disk is well again");
+        state.failed = Some(why.clone());
+        self.failure.send_replace(Some(why));
+        self.wake.notify_one();
+        error.into()
+    }
+
+    fn run(self: &Arc<Shared>) {
+        loop {
+            let mut state = self.state.lock();
+            while !state.urgent && !state.stopping && state.failed.is_none() {
+                let limit = if state.dirty { GROUP_WAIT } else { REST };
+                let late = self.wake.wait_for(&mut state, limit).timed_out();
+                if late && state.dirty {
+                    break;
+                }
+                if late && !state.marked {
+                    state.marked = true;
+                    if let Err(error) = state.log.mark() {
+                        self.fail(&mut state, error);
+                    }
+                }
+            }
+            let stopping = state.stopping;
+            drop(state);
+            self.sync_once();
+            self.prepare();
+            if stopping || self.state.lock().failed.is_some() {
+                return self.finish();
+            }
+        }
+    }
+
+    /// One sync of everything appended so far, and the calls of those who wait for it.
+    fn sync_once(&self) {
+        let mut state = self.state.lock();
+        state.urgent = false;
+        state.dirty = false;
+        let pending = std::mem::take(&mut state.pending);
+        let unsynced = state.log.unsynced();
+        let last = state.log.last().map_or(0, |place| place.index);
+        drop(state);
+        let mut outcome = Ok(());
+        if let Some(unsynced) = &unsynced {
+            let synced = unsynced.file.sync();
+            self.metrics.log_syncs.fetch_add(1, Ordering::Relaxed);
+            let mut state = self.state.lock();
+            match synced {
+                Ok(()) => state.log.note_synced(unsynced.upto),
+                Err(source) => {
+                    self.fail(
+                        &mut state,
+                        LogError::io("sync", "the newest log segment", source),
+                    );
+                    outcome = Err(());
+                }
+            }
+        }
+        if outcome.is_ok() {
+            self.synced.send_if_modified(|synced| {
+                let grown = *synced < last;
+                *synced = last.max(*synced);
+                grown
+            });
+        }
+        for done in pending {
+            done(outcome.map_err(|()| io::Error::other("the log could not be synced")));
+        }
+    }
+
+    fn prepare(self: &Arc<Shared>) {
+        let mut state = self.state.lock();
+        let Some(preparation) = state.log.preparation().filter(|_| !state.preparing) else {
+            return;
+        };
+        state.preparing = true;
+        drop(state);
+        let shared = Arc::clone(self);
+        let spawned = std::thread::Builder::new()
+            .name("log-spare".to_owned())
+            .spawn(move || {
+                // A full disk is noticed by who watches space; the log tries again at the next sync.
+                if let Err(error) = preparation() {
+                    tracing::debug!("no spare log segment: {error}");
+                }
+                shared.state.lock().preparing = false;
+            });
+        if spawned.is_err() {
+            self.state.lock().preparing = false;
+        }
+    }
+
+    fn finish(&self) {
+        let mut state = self.state.lock();
+        if state.failed.is_none() {
+            let rested = state.log.mark().and_then(|()| state.log.sync_all());
+            if let Err(error) = rested {
+                self.fail(&mut state, error);
+            }
+        }
+        state
+            .failed
+            .get_or_insert_with(|| "the master is going down".to_owned());
+        let pending = std::mem::take(&mut state.pending);
+        drop(state);
+        for done in pending {
+            done(Err(io::Error::other("the log has stopped")));
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The log and the group that agrees on it: openraft behind one door.
+//!
+//! `record`, `segment`, `log`, `recover` and `journal` keep the entries on a disk and know nothing
+//! of Raft but its words; `types`, `store`, `machine` and `network` are what openraft asks for;
+//! `group` is the door, and no type of openraft passes it.
+
+mod fault;
+mod group;
+mod journal;
+mod log;
+mod machine;
+mod network;
+mod record;
+mod recover;
+mod segment;
+mod store;
+mod types;
+
+#[cfg(test)]
+mod log_tests;
+
+pub use fault::LogError;
+pub use group::{Answered, Group, GroupError, Opening};
