@@ -5,4 +5,6 @@
 //! out the master's orders. It never dials a client, and knows neither names nor files.
 
 pub mod daemon;
+mod format;
 pub mod settings;
+mod store;

@@ -71,6 +71,7 @@ pub(super) struct Tail {
     pub(super) file: Option<Arc<dyn DiskFile>>,
     pub(super) index: Index,
     pub(super) accepted: u32,
+    pub(super) accepted_pieces: usize,
     pub(super) queue: VecDeque<Write>,
     pub(super) waiters: Vec<SyncWaiter>,
     pub(super) writing: bool,
@@ -90,6 +91,7 @@ impl Tail {
             file: None,
             index: Index::default(),
             accepted: 0,
+            accepted_pieces: 0,
             queue: VecDeque::new(),
             waiters: Vec::new(),
             writing: false,
@@ -133,11 +135,9 @@ impl Block {
         Block::of(id, drive, Phase::Open, 0, Some(Tail::new(Some(session))))
     }
 
-    /// A block that was found sealed.
+    /// A block that was sealed before the minion started.
     pub(super) fn sealed(id: BlockId, drive: Arc<Drive>, length: u32) -> Block {
-        let block = Block::of(id, drive, Phase::Sealed, length, None);
-        block.state.lock().synced = length;
-        block
+        Block::of(id, drive, Phase::Sealed, length, None)
     }
 
     pub(super) fn of(
@@ -182,9 +182,38 @@ impl Block {
         })
     }
 
+    /// Notes what recovery found: all of it is durable.
+    pub(super) fn found(&self, synced: u32, file_bytes: u64, damaged: bool) {
+        let mut state = self.state.lock();
+        state.synced = synced;
+        state.file_bytes = file_bytes;
+        state.damaged = damaged;
+        self.drive.recount(0, file_bytes);
+        self.drive.count_block(true);
+    }
+
+    /// Whether bytes of it are known to be damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.state.lock().damaged
+    }
+
     /// Marks it as damaged; says whether it was not marked before.
     pub(crate) fn mark_damaged(&self) -> bool {
         !std::mem::replace(&mut self.state.lock().damaged, true)
+    }
+
+    /// Gives it up, if nothing of it was ever accepted; says whether it is gone.
+    pub(super) fn give_up_unmade(&self) -> bool {
+        let mut state = self.state.lock();
+        let unmade = state
+            .tail
+            .as_ref()
+            .is_some_and(|tail| tail.accepted == 0 && tail.file.is_none() && !tail.writing);
+        if unmade && state.phase == Phase::Open {
+            state.phase = Phase::Gone;
+            self.tell(&state);
+        }
+        state.phase == Phase::Gone
     }
 
     /// Whether it is gone.

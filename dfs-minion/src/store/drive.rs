@@ -32,9 +32,9 @@ pub(crate) struct Drive {
     /// Who makes the blocking calls to it.
     pub(crate) threads: DiskThreads,
     /// Bytes of its block files.
-    pub(crate) used: AtomicU64,
+    used: AtomicU64,
     /// Blocks on it.
-    pub(crate) blocks: AtomicU64,
+    blocks: AtomicU64,
     reserve: u64,
     failed: Arc<OnceLock<String>>,
     space: Mutex<DiskSpace>,
@@ -95,9 +95,32 @@ impl Drive {
         }
     }
 
+    /// Bytes of its block files, and their number.
+    pub(crate) fn held(&self) -> (u64, u64) {
+        let used = self.used.load(Ordering::Relaxed);
+        (used, self.blocks.load(Ordering::Relaxed))
+    }
+
+    /// Counts a file that had `before` bytes and has `after`.
+    pub(crate) fn recount(&self, before: u64, after: u64) {
+        self.used
+            .fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Counts a block that came or went.
+    pub(crate) fn count_block(&self, came: bool) {
+        let one = if came { 1 } else { u64::MAX };
+        self.blocks.fetch_add(one, Ordering::Relaxed);
+    }
+
     /// Counts space that was taken since the last `measure`.
     pub(crate) fn taken(&self, bytes: u64) {
         self.gone.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that the file system said it is full: there is no room until `measure` finds some.
+    pub(crate) fn note_full(&self) {
+        self.gone.store(u64::MAX / 2, Ordering::Relaxed);
     }
 
     /// Total bytes, and those that blocks may still take.

@@ -78,7 +78,10 @@ pub(crate) fn scan(file: &dyn DiskFile, block: BlockId) -> io::Result<Found> {
     }
     let torn_at = scan.bad.iter().copied().find(|at| *at >= scan.synced);
     let index = match torn_at {
-        Some(at) => scan.index.cut(at).expect("a bad piece begins where one ends"),
+        Some(at) => scan
+            .index
+            .cut(at)
+            .expect("a bad piece begins where one ends"),
         None => scan.index,
     };
     let rotten = scan.bad.iter().any(|at| *at < index.length());
@@ -143,29 +146,19 @@ impl Scan<'_> {
             if bytes.len() < PIECE_HEADER_BYTES {
                 return Ok(None);
             }
-            let ends = bytes.len() - PIECE_HEADER_BYTES;
+            let tried = bytes.len() - PIECE_HEADER_BYTES + 1;
             for (n, candidate) in bytes.windows(PIECE_HEADER_BYTES).enumerate() {
-                if candidate[..4] != PIECE_MAGIC[..] {
-                    continue;
-                }
-                let start = PieceHeader::decode(self.block, candidate)
-                    .map(|header| header.piece.block_offset);
-                let place = start.and_then(|start| {
-                    pieces_before(at + n as u64, start).map(|before| (start, before))
-                });
-                if let Some(place) = place.filter(|place| self.can_follow(*place)) {
-                    return Ok(Some(place));
+                if candidate[..4] == PIECE_MAGIC[..]
+                    && let Some(header) = PieceHeader::decode(self.block, candidate)
+                    && let start = header.piece.block_offset
+                    && let Some(before) = pieces_before(at + n as u64, start)
+                    && can_follow(&self.index, start, before)
+                {
+                    return Ok(Some((start, before)));
                 }
             }
-            at += ends as u64 + 1;
+            at += tried as u64;
         }
-    }
-
-    /// Whether a piece can be behind a gap: the gap has room for at least one byte a piece.
-    fn can_follow(&self, (start, before): (u32, usize)) -> bool {
-        let missing = before.saturating_sub(self.index.pieces());
-        let bytes = start.saturating_sub(self.index.length()) as usize;
-        missing > 0 && bytes >= missing && before < PIECES_MAX
     }
 
     /// Fills the index with bad pieces up to payload offset `until` and `pieces` pieces. Where they
@@ -175,9 +168,18 @@ impl Scan<'_> {
             let left = u32::try_from(pieces - self.index.pieces()).unwrap_or(u32::MAX);
             let bytes = until - self.index.length();
             self.bad.push(self.index.length());
-            self.index.push(if left == 1 { bytes } else { bytes / left });
+            self.index
+                .push(if left == 1 { bytes } else { bytes / left });
         }
     }
+}
+
+/// Whether a piece at payload offset `start`, the `before`-th, can be behind a gap after `index`: a
+/// gap has room for at least one byte a piece.
+fn can_follow(index: &Index, start: u32, before: usize) -> bool {
+    let missing = before.saturating_sub(index.pieces());
+    let bytes = start.saturating_sub(index.length()) as usize;
+    missing > 0 && bytes >= missing && before < PIECES_MAX
 }
 
 const SEARCH_BYTES: usize = 256 << 10;

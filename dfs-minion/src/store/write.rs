@@ -14,7 +14,6 @@ use crate::format::{BlockHeader, PIECE_HEADER_BYTES, PieceHeader};
 use bytes::Bytes;
 use dfs_host::disk::DiskFile;
 use dfs_proto::{block::Piece, error::BlockError, id::SessionId};
-use parking_lot::MutexGuard;
 use std::{io, sync::Arc};
 use tokio::sync::oneshot;
 
@@ -81,12 +80,13 @@ impl Block {
                 length: tail.accepted,
             });
         }
-        if tail.index.pieces() + tail.queue.len() + pieces.len() > PIECES_MAX {
+        if tail.accepted_pieces + pieces.len() > PIECES_MAX {
             let why = format!("a block has at most {PIECES_MAX} pieces");
             return Err(BlockError::Malformed(why));
         }
         let (answer, pending) = oneshot::channel();
         tail.accepted = end;
+        tail.accepted_pieces += pieces.len();
         tail.queue.push_back(Write {
             pieces: pieces.to_vec(),
             bytes: bytes.clone(),
@@ -272,12 +272,18 @@ impl Block {
             }
         }
         let end = position + parts.iter().map(|part| part.len() as u64).sum::<u64>();
-        let reserved = self.reserve(&*file, batch.reserved, end)?;
-        file.write_at(&parts, position)?;
+        let written = self.reserve(&*file, batch.reserved, end).and_then(|upto| {
+            file.write_at(&parts, position)?;
+            Ok(upto)
+        });
+        if fresh && written.is_err() {
+            // Recovery would take what is left for a file that was never begun.
+            let _ = self.drive.disk.remove(&self.file_name());
+        }
         Ok(Extended {
             file,
             end,
-            reserved,
+            reserved: written?,
         })
     }
 
@@ -303,8 +309,11 @@ impl Block {
     fn batch_written(&self, batch: Batch, extended: Extended) -> Next {
         let mut state = self.state.lock();
         if extended.end > state.file_bytes {
-            let more = extended.end - state.file_bytes;
-            self.count_bytes(&mut state, more);
+            if state.file_bytes == 0 {
+                self.drive.count_block(true);
+            }
+            self.drive.recount(state.file_bytes, extended.end);
+            state.file_bytes = extended.end;
         }
         let Some(mut tail) = state.tail.take() else {
             return Next::Write;
@@ -338,15 +347,6 @@ impl Block {
         next
     }
 
-    fn count_bytes(&self, state: &mut MutexGuard<'_, State>, more: u64) {
-        use std::sync::atomic::Ordering::Relaxed;
-        if state.file_bytes == 0 {
-            self.drive.blocks.fetch_add(1, Relaxed);
-        }
-        state.file_bytes += more;
-        self.drive.used.fetch_add(more, Relaxed);
-    }
-
     /// Nothing of a batch counts. Whatever was behind it cannot be written either.
     fn batch_failed(&self, batch: Batch, failure: Failure) {
         let error = self.judge(failure);
@@ -357,6 +357,7 @@ impl Block {
             return;
         };
         tail.accepted = length;
+        tail.accepted_pieces = tail.index.pieces();
         tail.broken = Some(error.clone());
         let queued = tail.queue.drain(..).map(|write| write.answer);
         let mut answers: Vec<Answer> = batch.writes.into_iter().map(|w| w.answer).collect();
@@ -379,7 +380,7 @@ impl Block {
         match failure {
             Failure::Said(error) => error,
             Failure::Call(error) if is_full(&error) => {
-                self.drive.taken(u64::MAX / 4);
+                self.drive.note_full();
                 BlockError::Full
             }
             Failure::Call(error) if error.kind() == io::ErrorKind::AlreadyExists => {
