@@ -104,8 +104,8 @@ mod tests {
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex,
-            "646673666f6f742e010000000200000003020000b59d6cfe0000000000000000\
-             0000000000000000000000000000000000000000000000000000000036ec8f26"
+            "646673666f6f742e01000000020000000302000075030e960000000000000000\
+             00000000000000000000000000000000000000000000000000000000cc583dbb"
         );
         assert_eq!(Trailer::decode(BlockId(0x2a), &bytes), Some(trailer));
         assert_eq!(Trailer::decode(BlockId(0x2b), &bytes), None);

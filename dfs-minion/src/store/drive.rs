@@ -11,7 +11,7 @@ use std::{
     io,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -39,6 +39,7 @@ pub(crate) struct Drive {
     failed: Arc<OnceLock<String>>,
     space: Mutex<DiskSpace>,
     gone: AtomicU64,
+    marked: AtomicBool,
 }
 
 impl Drive {
@@ -68,7 +69,18 @@ impl Drive {
             failed,
             space: Mutex::new(space),
             gone: AtomicU64::new(0),
+            marked: AtomicBool::new(false),
         })
+    }
+
+    /// Whether its marker is written.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::Relaxed)
+    }
+
+    /// Notes that its marker is written.
+    pub(crate) fn set_marked(&self) {
+        self.marked.store(true, Ordering::Relaxed);
     }
 
     /// Takes it out of service, for good.

@@ -16,6 +16,6 @@ mod threads;
 mod write;
 
 pub(crate) use block::{Block, Pending, Reach};
-pub(crate) use drive::Drive;
-pub(crate) use shelf::{Store, on_drive};
+pub(crate) use drive::{BLOCKS, Drive};
+pub(crate) use shelf::Store;
 pub(crate) use write::Accepted;
