@@ -65,7 +65,8 @@ impl Listener {
                 Ok((Bound::Tcp(listener), Address::Tcp(at)))
             }),
             Address::Unix(path) => {
-                SocketFile::bind(path).map(|socket| (Bound::Unix(socket), address.clone()))
+                let socket = SocketFile::bind(path).await;
+                socket.map(|socket| (Bound::Unix(socket), address.clone()))
             }
             Address::Memory(name) => {
                 MemoryListener::bind(name).map(|names| (Bound::Memory(names), address.clone()))
