@@ -98,7 +98,16 @@ const FLOORS: &[(&str, Floors)] = &[
             (4, &["lib", "main"]),
         ],
     ),
-    ("dfs-cli", &[(0, &["args"]), (2, &["main"])]),
+    (
+        "dfs-cli",
+        &[
+            (0, &["args", "failure", "text", "mounts"]),
+            (1, &["place"]),
+            (2, &["admin"]),
+            (3, &["status", "ls", "stat", "locate", "mount", "umount"]),
+            (4, &["main"]),
+        ],
+    ),
     (
         "tests",
         &[
