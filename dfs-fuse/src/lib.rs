@@ -1,1 +1,18 @@
-//! placeholder
+//! The mount: FUSE requests translated to calls of dfs-client.
+//!
+//! `adapter` translates, `mount` brings a directory under the file system and back, and everything
+//! that decides something lives below, in dfs-client.
+
+mod adapter;
+mod answer;
+mod attr;
+mod errno;
+mod handles;
+mod invalidate;
+mod listing;
+pub mod mount;
+mod reading;
+mod root;
+mod settings;
+
+pub use settings::Settings;

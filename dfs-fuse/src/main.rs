@@ -1,2 +1,30 @@
-//! placeholder
-fn main() {}
+//! The program `dfs-fuse`: settings, logs, the mount, an exit code.
+
+use dfs_fuse::{Settings, mount};
+use dfs_host::{clock::SystemClock, settings, signals};
+use std::{process::ExitCode, sync::Arc};
+
+fn main() -> ExitCode {
+    let settings: Settings = settings::load();
+    settings.logs.init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("no threads to work with: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        let shutdown = signals::shutdown();
+        mount::run(settings, Arc::new(SystemClock::new()), shutdown).await
+    });
+    // What still runs answers requests that nobody can make any more.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

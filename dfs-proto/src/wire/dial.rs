@@ -99,15 +99,6 @@ pub enum DialError {
         /// How the last attempt failed.
         last: Arc<DialError>,
     },
-    /// The only address is a socket that is not on this machine.
-    #[error("{address} is not on this machine, and no other address is known")]
-    NoSocket {
-        /// Where.
-        address: Address,
-    },
-    /// The attempt was given up because this program is going down.
-    #[error("this program is going down")]
-    Stopped,
     /// There was no address to dial.
     #[error("no address is known")]
     NoAddress,

@@ -65,8 +65,7 @@ impl Listener {
                 Ok((Bound::Tcp(listener), Address::Tcp(at)))
             }),
             Address::Unix(path) => {
-                let socket = SocketFile::bind(path).await;
-                socket.map(|socket| (Bound::Unix(socket), address.clone()))
+                SocketFile::bind(path).map(|socket| (Bound::Unix(socket), address.clone()))
             }
             Address::Memory(name) => {
                 MemoryListener::bind(name).map(|names| (Bound::Memory(names), address.clone()))

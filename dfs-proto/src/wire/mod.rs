@@ -7,11 +7,9 @@
 //! docs/protocol.md.
 
 mod address;
-mod backoff;
 mod buffers;
 mod client;
 mod codec;
-mod deadline;
 mod dial;
 mod frame;
 mod handshake;
@@ -19,28 +17,19 @@ mod link;
 mod listener;
 mod memory;
 mod message;
-mod peer;
 mod pool;
-mod reader;
 mod serve;
-mod stall;
 mod tcp;
 mod unix;
-mod writer;
 
 pub use address::{Address, NotAnAddress};
-pub use backoff::Backoff;
-pub use client::Client;
-pub use codec::{Framed, transport};
-pub use deadline::within;
+pub use client::{Client, within};
+pub use codec::{Framed, WireError, transport};
 pub use dial::{DialError, Dialed, dial};
-pub use frame::{
-    FRAME_BYTES_MAX, FrameError, MESSAGE_BYTES_MAX, PAYLOADS_BYTES_MAX, PAYLOADS_MAX, WireError,
-};
+pub use frame::{FRAME_BYTES_MAX, FrameError, MESSAGE_BYTES_MAX, PAYLOADS_BYTES_MAX, PAYLOADS_MAX};
 pub use handshake::{Greeting, Identity, PROTOCOL_VERSION, ServiceKind};
 pub use link::{ByteStream, Link, LinkWatch};
 pub use listener::{ListenError, Listener};
 pub use message::{Incoming, Outgoing};
-pub use peer::PoolSettings;
-pub use pool::Pool;
+pub use pool::{Pool, PoolSettings};
 pub use serve::{Accepted, answer, channel, serve};

@@ -91,11 +91,12 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-fuse",
         &[
-            (0, &["config", "settings", "errno", "attr"]),
-            (1, &["handles", "listing", "invalidate"]),
-            (2, &["adapter"]),
-            (3, &["mount"]),
-            (4, &["lib", "main"]),
+            (0, &["settings", "errno", "attr"]),
+            (1, &["answer", "handles", "listing", "invalidate", "root"]),
+            (2, &["reading"]),
+            (3, &["adapter"]),
+            (4, &["mount"]),
+            (5, &["lib", "main"]),
         ],
     ),
     (

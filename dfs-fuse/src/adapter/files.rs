@@ -1,0 +1,232 @@
+//! Contents: files opened, read, written and synced.
+
+use super::shared::{Adapter, GENERATION, HeldFile, TTL, asked, caller, done, named};
+use crate::{answer, attr};
+use bytes::Bytes;
+use dfs_client::{Dfs, Error, OpenHow, Opened};
+use dfs_proto::{error::FsError, id::InodeId};
+use fuser::{
+    Errno, FileHandle, FopenFlags, INodeNo, OpenFlags, ReplyCreate, ReplyData, ReplyEmpty,
+    ReplyLseek, ReplyOpen, ReplyWrite, Request,
+};
+use std::ffi::OsStr;
+
+/// A write(2) as the kernel asks for it.
+pub(super) struct Write<'a> {
+    pub(super) inode: INodeNo,
+    pub(super) handle: FileHandle,
+    pub(super) offset: u64,
+    pub(super) data: &'a [u8],
+    pub(super) kill_privileges: bool,
+    pub(super) flags: OpenFlags,
+}
+
+impl Adapter {
+    /// Opens a file.
+    pub(super) fn open_file(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        flags: OpenFlags,
+        reply: ReplyOpen,
+    ) {
+        let asked = asked("open", inode);
+        let truncate = flags.0 & libc::O_TRUNC != 0;
+        let how = OpenHow {
+            append: false,
+            truncate,
+            kill_privileges: truncate && request.uid() != 0,
+        };
+        let append = flags.0 & libc::O_APPEND != 0;
+        let (dfs, files) = (self.dfs.clone(), self.files.clone());
+        let invalidator = self.invalidator.clone();
+        let work = async move { open(&dfs, asked.inode, how, append).await };
+        self.answers
+            .later(asked, reply, work, move |reply, (opened, to_end)| {
+                let mut flags = FopenFlags::empty();
+                if opened.attrs_changed {
+                    invalidator.attributes(asked.inode);
+                } else if opened.keep_cache {
+                    flags |= FopenFlags::FOPEN_KEEP_CACHE;
+                }
+                flags.set(FopenFlags::FOPEN_DIRECT_IO, to_end);
+                let held = HeldFile {
+                    file: opened.file,
+                    appends_at_true_end: to_end,
+                };
+                reply.opened(files.insert(held), flags);
+            });
+    }
+
+    /// Makes a file and opens it.
+    pub(super) fn create_file(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let Some((name, reply)) = named(name, reply) else {
+            return;
+        };
+        let (asked, caller) = (asked("create", parent), caller(request));
+        let (mode, exclusive) = (attr::permissions(mode), flags & libc::O_EXCL != 0);
+        let (dfs, files) = (self.dfs.clone(), self.files.clone());
+        let work = async move {
+            match dfs.create(asked.inode, &name, mode, caller, false).await {
+                // It came into being since the kernel looked. ESTALE makes the kernel look again
+                // and open it as any other file, with the checks that belong to that.
+                Err(Error::Refused(FsError::Exists)) if !exclusive => {
+                    Err(Error::Refused(FsError::Stale(asked.inode)))
+                }
+                created => created,
+            }
+        };
+        self.answers
+            .later(asked, reply, work, move |reply, (attr, file)| {
+                let handle = files.insert(HeldFile {
+                    file,
+                    appends_at_true_end: false,
+                });
+                let flags = FopenFlags::FOPEN_KEEP_CACHE;
+                reply.created(&TTL, &attr::to_kernel(&attr), GENERATION, handle, flags);
+            });
+    }
+
+    /// Reads: at once what is at hand.
+    pub(super) fn read_file(
+        &self,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        reply: ReplyData,
+    ) {
+        let asked = asked("read", inode);
+        let Some(held) = self.files.get(handle) else {
+            return reply.error(Errno::EBADF);
+        };
+        match held.file.try_read(offset, size) {
+            Some(Ok(bytes)) => reply.data(&bytes),
+            Some(Err(error)) => answer::refuse(asked, reply, &error),
+            None => {
+                let work = async move { held.file.read(offset, size).await };
+                self.answers
+                    .later(asked, reply, work, |reply, bytes| reply.data(&bytes));
+            }
+        }
+    }
+
+    /// Writes: at once where there is room and nothing to be synced.
+    pub(super) fn write_file(&self, write: &Write<'_>, reply: ReplyWrite) {
+        let Write {
+            inode,
+            handle,
+            offset,
+            data,
+            kill_privileges: kill,
+            flags,
+        } = *write;
+        let asked = asked("write", inode);
+        let Some(held) = self.files.get(handle) else {
+            return reply.error(Errno::EBADF);
+        };
+        let sync = sync_of(flags);
+        let len = u32::try_from(data.len()).expect("a request is at most a few MiB");
+        if sync.is_none() && !held.appends_at_true_end {
+            match held.file.try_write(offset, data, kill) {
+                Some(Ok(_)) => return reply.written(len),
+                Some(Err(error)) => return answer::refuse(asked, reply, &error),
+                None => {}
+            }
+        }
+        let data = Bytes::copy_from_slice(data);
+        let invalidator = self.invalidator.clone();
+        let work = async move {
+            let at = held.file.write(offset, &data, kill).await?;
+            if at != offset {
+                invalidator.attributes(asked.inode);
+                invalidator.pages(asked.inode);
+            }
+            match sync {
+                Some(data_only) => held.file.fsync(data_only).await,
+                None => Ok(()),
+            }
+        };
+        self.answers
+            .later(asked, reply, work, move |reply, ()| reply.written(len));
+    }
+
+    /// Sends what was written, before a close returns.
+    pub(super) fn flush_file(&self, inode: INodeNo, handle: FileHandle, reply: ReplyEmpty) {
+        let asked = asked("flush", inode);
+        let Some(held) = self.files.get(handle) else {
+            return reply.error(Errno::EBADF);
+        };
+        match held.file.try_flush() {
+            Some(Ok(())) => reply.ok(),
+            Some(Err(error)) => answer::refuse(asked, reply, &error),
+            None => {
+                let work = async move { held.file.flush().await };
+                self.answers.later(asked, reply, work, done);
+            }
+        }
+    }
+
+    /// Where data or a hole begins. Holes are not told apart yet: all up to the end is data.
+    pub(super) fn seek(&self, inode: INodeNo, offset: i64, whence: i32, reply: ReplyLseek) {
+        let asked = asked("lseek", inode);
+        let dfs = self.dfs.clone();
+        let work = async move { dfs.getattr(asked.inode).await };
+        self.answers.later(asked, reply, work, move |reply, attr| {
+            let size = i64::try_from(attr.size).unwrap_or(i64::MAX);
+            match whence {
+                _ if offset < 0 || offset >= size => reply.error(Errno::ENXIO),
+                libc::SEEK_DATA => reply.offset(offset),
+                libc::SEEK_HOLE => reply.offset(size),
+                _ => reply.error(Errno::EINVAL),
+            }
+        });
+    }
+}
+
+/// Whether writes are to be synced, and then whether data only.
+fn sync_of(flags: OpenFlags) -> Option<bool> {
+    match flags.0 & libc::O_SYNC {
+        0 => None,
+        bits => Some(bits != libc::O_SYNC),
+    }
+}
+
+/// Opens a file; also says whether its writes are to go to its true end. They are where it is opened
+/// to append and the kernel has another idea of its size: the kernel does not ask for the size again
+/// before it appends.
+async fn open(
+    dfs: &Dfs,
+    inode: InodeId,
+    how: OpenHow,
+    append: bool,
+) -> Result<(Opened, bool), Error> {
+    let opened = dfs.open(inode, how).await?;
+    if !append || how.truncate || !opened.attrs_changed {
+        return Ok((opened, false));
+    }
+    let (append, kill_privileges) = (true, false);
+    let again = OpenHow {
+        append,
+        truncate: false,
+        kill_privileges,
+    };
+    let at_end = dfs.open(inode, again).await?;
+    opened.file.release();
+    let attrs_changed = true;
+    Ok((
+        Opened {
+            attrs_changed,
+            ..at_end
+        },
+        true,
+    ))
+}

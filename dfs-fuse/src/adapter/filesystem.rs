@@ -1,0 +1,437 @@
+//! The kernel's requests, one method each. It translates and decides nothing: arguments in, one call,
+//! the answer out.
+
+use super::{
+    files::Write,
+    names,
+    shared::{
+        Adapter, BACKGROUND, CAPABILITIES, REQUEST_BYTES, asked, attributes, caller, done, named,
+    },
+};
+use crate::{attr, listing::OpenDirectory};
+use bytes::Bytes;
+use dfs_proto::{change::Make, id::InodeId};
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
+};
+use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, time::SystemTime};
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for capability in CAPABILITIES {
+            if config.add_capabilities(capability).is_err() {
+                tracing::debug!("the kernel does not offer {capability:?}");
+            }
+        }
+        // The nearest value is as good where one of these is not possible.
+        let _ = config.set_max_write(REQUEST_BYTES);
+        let _ = config.set_max_background(BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.look_up(parent, name, reply);
+    }
+
+    fn forget(&self, _: &Request, _inode: INodeNo, _lookups: u64) {}
+
+    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let asked = asked("getattr", inode);
+        if let Some(attr) = self.dfs.try_getattr(asked.inode) {
+            return attributes(reply, attr);
+        }
+        let (dfs, root) = (self.dfs.clone(), self.root.clone());
+        let work = async move { root.getattr(&dfs, asked.inode).await };
+        self.answers.later(asked, reply, work, attributes);
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let asked = asked("setattr", inode);
+        let set = attr::to_set((mode, uid, gid, size), atime, mtime, request.uid() == 0);
+        let dfs = self.dfs.clone();
+        let work = async move { dfs.setattr(asked.inode, set).await };
+        self.answers.later(asked, reply, work, attributes);
+    }
+
+    fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {
+        let asked = asked("readlink", inode);
+        let dfs = self.dfs.clone();
+        let work = async move { dfs.readlink(asked.inode).await };
+        self.answers
+            .later(asked, reply, work, |reply, target| reply.data(&target));
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let Some((name, reply)) = named(name, reply) else {
+            return;
+        };
+        match names::special(mode, rdev) {
+            Some(what) => self.make(
+                asked("mknod", parent),
+                name,
+                what,
+                mode,
+                caller(request),
+                reply,
+            ),
+            None => reply.error(Errno::EINVAL),
+        }
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        if let Some((name, reply)) = named(name, reply) {
+            let asked = asked("mkdir", parent);
+            self.make(asked, name, Make::Directory, mode, caller(request), reply);
+        }
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        if let Some((name, reply)) = named(name, reply) {
+            let what = Make::Symlink(Bytes::copy_from_slice(target.as_os_str().as_bytes()));
+            self.make(
+                asked("symlink", parent),
+                name,
+                what,
+                0o777,
+                caller(request),
+                reply,
+            );
+        }
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.unlink_name(parent, name, reply);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.rmdir_name(parent, name, reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.rename_name((parent, name), (new_parent, new_name), flags, reply);
+    }
+
+    fn link(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        self.link_name(inode, new_parent, new_name, reply);
+    }
+
+    fn open(&self, request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        self.open_file(request, inode, flags, reply);
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        self.create_file(request, parent, name, mode, flags, reply);
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.read_file(inode, handle, offset, size, reply);
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        flags: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let write = Write {
+            inode,
+            handle,
+            offset,
+            data,
+            kill_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            flags,
+        };
+        self.write_file(&write, reply);
+    }
+
+    fn flush(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        _: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        self.flush_file(inode, handle, reply);
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _inode: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        if let Some(held) = self.files.remove(handle) {
+            held.file.release();
+        }
+        reply.ok();
+    }
+
+    fn fsync(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        let asked = asked("fsync", inode);
+        let Some(held) = self.files.get(handle) else {
+            return reply.error(Errno::EBADF);
+        };
+        let work = async move { held.file.fsync(data_only).await };
+        self.answers.later(asked, reply, work, done);
+    }
+
+    fn opendir(&self, _: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let directory = OpenDirectory::new(InodeId(inode.0));
+        reply.opened(self.directories.insert(directory), FopenFlags::empty());
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        reply: ReplyDirectory,
+    ) {
+        match self.directories.get(handle) {
+            Some(directory) => self.reader.read(&self.answers, directory, offset, reply),
+            None => reply.error(Errno::EBADF),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        match self.directories.get(handle) {
+            Some(directory) => self.reader.read(&self.answers, directory, offset, reply),
+            None => reply.error(Errno::EBADF),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.directories.remove(handle);
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        _data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        let asked = asked("fsyncdir", inode);
+        let dfs = self.dfs.clone();
+        let work = async move { dfs.sync_directory(asked.inode).await };
+        self.answers.later(asked, reply, work, done);
+    }
+
+    fn statfs(&self, _: &Request, inode: INodeNo, reply: ReplyStatfs) {
+        self.space(inode, reply);
+    }
+
+    fn setxattr(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        self.set_xattr(inode, name, value, flags, reply);
+    }
+
+    fn getxattr(&self, _: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        self.get_xattr(inode, name, size, reply);
+    }
+
+    fn listxattr(&self, _: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        self.list_xattrs(inode, size, reply);
+    }
+
+    fn removexattr(&self, _: &Request, inode: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let asked = asked("removexattr", inode);
+        let name = Bytes::copy_from_slice(name.as_bytes());
+        let dfs = self.dfs.clone();
+        let work = async move { dfs.removexattr(asked.inode, name).await };
+        self.answers.later(asked, reply, work, done);
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset: u64,
+        _length: u64,
+        _mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        // Space cannot be set aside: every write, also an overwrite, takes new space.
+        reply.error(Errno::EOPNOTSUPP);
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        self.seek(inode, offset, whence, reply);
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset_in: u64,
+        _: INodeNo,
+        _: FileHandle,
+        _offset_out: u64,
+        _len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        // The kernel copies through the page cache then, and does not ask again.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _data: &[u8],
+        _room: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _notifier: PollNotifier,
+        _events: PollEvents,
+        _flags: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+}

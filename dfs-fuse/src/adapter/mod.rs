@@ -1,0 +1,12 @@
+//! The kernel's requests, translated to calls of the file system.
+//!
+//! What is at hand is answered on the thread that took the request (2 to 3 us); what is not becomes
+//! a task with a deadline (see `answer`).
+
+mod files;
+mod filesystem;
+mod names;
+mod shared;
+mod xattrs;
+
+pub(crate) use shared::{Adapter, CLIENT_AGE, HeldFile};

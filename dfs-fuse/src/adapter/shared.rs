@@ -1,0 +1,138 @@
+//! What every translation needs: the adapter's parts, the settings of the kernel's side, and how
+//! common answers are said.
+
+use crate::{
+    answer::{Answers, Refuse, Request as Asked},
+    attr, errno,
+    handles::Handles,
+    invalidate::Invalidator,
+    listing::OpenDirectory,
+    reading::Reader,
+    root::Root,
+};
+use dfs_client::{Dfs, OpenFile};
+use dfs_host::clock::Clock;
+use dfs_proto::{attr::Attr, change::Caller, id::InodeId, name::Name};
+use fuser::{Generation, INodeNo, InitFlags, ReplyAttr, ReplyEmpty, ReplyEntry, Request};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc, time::Duration};
+
+/// How long the kernel may answer from what it was told, names that are absent included. Together
+/// with the age that the client answers from, at most a second passes until a change of names or
+/// attributes on one mount is seen on another. Never zero: the kernel then asks three times for
+/// each stat.
+pub(crate) const TTL: Duration = Duration::from_millis(700);
+
+/// How old an answer of the client may be.
+pub(crate) const CLIENT_AGE: Duration = Duration::from_millis(300);
+
+/// The largest request, in bytes; what the kernel allows by default.
+pub(super) const REQUEST_BYTES: u32 = 1 << 20;
+
+/// Requests that nobody waits for (read-ahead, write-back) in flight at once.
+pub(super) const BACKGROUND: u16 = 64;
+
+/// What statfs counts in.
+pub(super) const STATFS_BLOCK_BYTES: u32 = 4096;
+
+/// Inode ids are never given out twice, so that a generation never changes.
+pub(super) const GENERATION: Generation = Generation(0);
+
+pub(super) const CAPABILITIES: [InitFlags; 8] = [
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_READDIRPLUS_AUTO,
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+    InitFlags::FUSE_ASYNC_DIO,
+    InitFlags::FUSE_CACHE_SYMLINKS,
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+];
+
+/// The kernel's view of a file system.
+pub(crate) struct Adapter {
+    pub(super) dfs: Dfs,
+    pub(super) answers: Answers,
+    pub(super) reader: Reader,
+    pub(super) root: Arc<Root>,
+    pub(super) files: Arc<Handles<HeldFile>>,
+    pub(super) directories: Arc<Handles<OpenDirectory>>,
+    pub(super) invalidator: Invalidator,
+}
+
+/// A file that the kernel holds open.
+#[derive(Debug)]
+pub(crate) struct HeldFile {
+    /// The file.
+    pub(crate) file: Arc<OpenFile>,
+    /// The kernel did not know where the file ends when it was opened to append: writes go to its
+    /// true end, past the page cache.
+    pub(super) appends_at_true_end: bool,
+}
+
+impl Adapter {
+    /// Serves `dfs`, answering through `answers`.
+    pub(crate) fn new(
+        dfs: Dfs,
+        answers: Answers,
+        root: Root,
+        clock: Arc<dyn Clock>,
+        invalidator: Invalidator,
+    ) -> Adapter {
+        let root = Arc::new(root);
+        let reader = Reader {
+            dfs: dfs.clone(),
+            root: root.clone(),
+            clock,
+            ttl: TTL,
+        };
+        Adapter {
+            dfs,
+            answers,
+            reader,
+            root,
+            files: Arc::new(Handles::new()),
+            directories: Arc::new(Handles::new()),
+            invalidator,
+        }
+    }
+
+    /// The files that are open.
+    pub(crate) fn files(&self) -> Arc<Handles<HeldFile>> {
+        self.files.clone()
+    }
+}
+
+pub(super) fn asked(verb: &'static str, inode: INodeNo) -> Asked {
+    let inode = InodeId(inode.0);
+    Asked { verb, inode }
+}
+
+pub(super) fn caller(request: &Request) -> Caller {
+    Caller {
+        uid: request.uid(),
+        gid: request.gid(),
+    }
+}
+
+/// The name, or the refusal of the request.
+pub(super) fn named<R: Refuse>(name: &OsStr, reply: R) -> Option<(Name, R)> {
+    match Name::new(name.as_bytes()) {
+        Ok(name) => Some((name, reply)),
+        Err(error) => {
+            reply.refuse(errno::of_name(&error));
+            None
+        }
+    }
+}
+
+pub(super) fn entry(reply: ReplyEntry, attr: Attr) {
+    reply.entry(&TTL, &attr::to_kernel(&attr), GENERATION);
+}
+
+pub(super) fn attributes(reply: ReplyAttr, attr: Attr) {
+    reply.attr(&TTL, &attr::to_kernel(&attr));
+}
+
+pub(super) fn done(reply: ReplyEmpty, (): ()) {
+    reply.ok();
+}

@@ -1,0 +1,103 @@
+//! Extended attributes, and space.
+
+use super::shared::{Adapter, STATFS_BLOCK_BYTES, asked, done};
+use bytes::Bytes;
+use dfs_proto::{change::XattrMode, id::InodeId};
+use fuser::{Errno, INodeNo, ReplyEmpty, ReplyStatfs, ReplyXattr};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+impl Adapter {
+    /// Sets an attribute.
+    pub(super) fn set_xattr(
+        &self,
+        inode: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = match flags {
+            0 => XattrMode::Any,
+            libc::XATTR_CREATE => XattrMode::Create,
+            libc::XATTR_REPLACE => XattrMode::Replace,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let asked = asked("setxattr", inode);
+        let name = Bytes::copy_from_slice(name.as_bytes());
+        let value = Bytes::copy_from_slice(value);
+        let dfs = self.dfs.clone();
+        let work = async move { dfs.setxattr(asked.inode, name, value, mode).await };
+        self.answers.later(asked, reply, work, done);
+    }
+
+    /// The value of an attribute; at once that there is none.
+    pub(super) fn get_xattr(&self, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let asked = asked("getxattr", inode);
+        if self.has_no_xattr(asked.inode) {
+            return reply.error(Errno::ENODATA);
+        }
+        let name = Bytes::copy_from_slice(name.as_bytes());
+        let dfs = self.dfs.clone();
+        let work = async move { dfs.getxattr(asked.inode, name).await };
+        self.answers.later(asked, reply, work, move |reply, value| {
+            sized(reply, &value, size)
+        });
+    }
+
+    /// The names of all attributes; at once that there are none.
+    pub(super) fn list_xattrs(&self, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        let asked = asked("listxattr", inode);
+        if self.has_no_xattr(asked.inode) {
+            return sized(reply, &[], size);
+        }
+        let dfs = self.dfs.clone();
+        let work = async move { dfs.listxattr(asked.inode).await };
+        self.answers.later(asked, reply, work, move |reply, names| {
+            let list: Vec<u8> = names
+                .iter()
+                .flat_map(|name| [name, &b"\0"[..]].concat())
+                .collect();
+            sized(reply, &list, size);
+        });
+    }
+
+    /// Space and inodes.
+    pub(super) fn space(&self, inode: INodeNo, reply: ReplyStatfs) {
+        let dfs = self.dfs.clone();
+        let work = async move { dfs.statfs().await };
+        self.answers
+            .later(asked("statfs", inode), reply, work, |reply, space| {
+                let blocks = |bytes: u64| bytes / u64::from(STATFS_BLOCK_BYTES);
+                let free = blocks(space.bytes_free);
+                let inodes = space.inodes_used.saturating_add(space.inodes_free);
+                let name_bytes = u32::try_from(dfs_proto::name::NAME_BYTES_MAX).expect("is 255");
+                let unit = STATFS_BLOCK_BYTES;
+                reply.statfs(
+                    blocks(space.bytes_total),
+                    free,
+                    free,
+                    inodes,
+                    space.inodes_free,
+                    unit,
+                    name_bytes,
+                    unit,
+                );
+            });
+    }
+
+    /// Whether the inode is known to have no extended attribute at all.
+    fn has_no_xattr(&self, inode: InodeId) -> bool {
+        self.dfs
+            .try_getattr(inode)
+            .is_some_and(|attr| attr.xattrs == 0)
+    }
+}
+
+/// A value of `len` bytes for a caller with room for `room`; no room asks for the length.
+fn sized(reply: ReplyXattr, value: &[u8], room: u32) {
+    match u32::try_from(value.len()) {
+        Ok(len) if room == 0 => reply.size(len),
+        Ok(len) if len <= room => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
+    }
+}

@@ -1,0 +1,104 @@
+//! Every request gets an answer: what cannot be answered inline becomes a task with a deadline.
+//!
+//! The kernel's interrupts do not reach us (fuser 0.18 answers them with ENOSYS), and a caller that
+//! waits for a request cannot even be killed: a request without an answer would be a process in D
+//! state for ever. So each task ends by the deadline of operations, with ETIMEDOUT and a line in the
+//! log that says what was waited for.
+
+use crate::errno;
+use dfs_client::Error;
+use dfs_proto::id::InodeId;
+use fuser::Errno;
+use std::{future::Future, time::Duration};
+use tokio::runtime::Handle;
+
+/// A reply that can be an error.
+pub(crate) trait Refuse: Send + 'static {
+    /// Answers with an errno.
+    fn refuse(self, errno: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ident),*) => { $(
+        impl Refuse for fuser::$reply {
+            fn refuse(self, errno: Errno) {
+                self.error(errno);
+            }
+        }
+    )* };
+}
+
+refuse!(
+    ReplyAttr,
+    ReplyCreate,
+    ReplyData,
+    ReplyDirectory,
+    ReplyDirectoryPlus,
+    ReplyEmpty,
+    ReplyEntry,
+    ReplyLseek,
+    ReplyOpen,
+    ReplyStatfs,
+    ReplyWrite,
+    ReplyXattr
+);
+
+/// What is being answered, for the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    /// The operation.
+    pub(crate) verb: &'static str,
+    /// The inode that it is about.
+    pub(crate) inode: InodeId,
+}
+
+/// Answers requests in tasks, by a deadline.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    runtime: Handle,
+    deadline: Duration,
+}
+
+impl Answers {
+    /// Answers on `runtime`, each within `deadline`.
+    pub(crate) fn new(runtime: Handle, deadline: Duration) -> Answers {
+        Answers { runtime, deadline }
+    }
+
+    /// Does `work` in a task and answers with `done` if it succeeds, with its errno if not.
+    pub(crate) fn later<R, T, W>(
+        &self,
+        request: Request,
+        reply: R,
+        work: W,
+        done: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        R: Refuse,
+        W: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let deadline = self.deadline;
+        self.runtime.spawn(async move {
+            match tokio::time::timeout(deadline, work).await {
+                Ok(Ok(value)) => done(reply, value),
+                Ok(Err(error)) => refuse(request, reply, &error),
+                Err(_) => {
+                    let Request { verb, inode } = request;
+                    tracing::warn!(%inode, "{verb} was given up after {deadline:?}: the cluster did not answer");
+                    reply.refuse(Errno::ETIMEDOUT);
+                }
+            }
+        });
+    }
+}
+
+/// Answers with the errno of an error, and tells the log where a person should look.
+pub(crate) fn refuse<R: Refuse>(request: Request, reply: R, error: &Error) {
+    let errno = errno::of(error);
+    let Request { verb, inode } = request;
+    if errno::is_alarming(error) {
+        tracing::warn!(%inode, "{verb} failed: {error}");
+    } else {
+        tracing::debug!(%inode, "{verb}: {error}");
+    }
+    reply.refuse(errno);
+}

@@ -1,0 +1,11 @@
+//! From a directory to a mount that serves, and back.
+
+mod device;
+mod options;
+mod point;
+mod serve;
+
+pub use device::AttachError;
+pub use options::UnknownOption;
+pub use point::PointError;
+pub use serve::{MountError, run};

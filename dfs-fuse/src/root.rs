@@ -1,0 +1,90 @@
+//! The root of the mount, which answers even when nobody else does.
+//!
+//! `df`, `ls` of the mount point and `umount` must not hang with every daemon down: a machine with a
+//! hanging mount point cannot even be looked after. So what the root is asked for is waited for a
+//! short while only, and then told as it was last known.
+
+use crate::errno;
+use dfs_client::{Dfs, Error};
+use dfs_proto::{
+    attr::Attr,
+    id::InodeId,
+    view::{Cookie, ENTRIES_PER_ANSWER_MAX, Listing},
+};
+use parking_lot::Mutex;
+use std::{future::Future, time::Duration};
+
+/// How long an answer about the root is waited for.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// What was last known of the root.
+#[derive(Debug)]
+pub(crate) struct Root {
+    attr: Mutex<Attr>,
+    /// Its first entries, with attributes.
+    listing: Mutex<Listing>,
+}
+
+impl Root {
+    /// Asks for the root a first time.
+    pub(crate) async fn learn(dfs: &Dfs) -> Result<Root, Error> {
+        let attr = dfs.getattr(InodeId::ROOT).await?;
+        let listing = dfs
+            .readdir(InodeId::ROOT, 0, ENTRIES_PER_ANSWER_MAX, true)
+            .await?;
+        Ok(Root {
+            attr: Mutex::new(attr),
+            listing: Mutex::new(listing),
+        })
+    }
+
+    /// The attributes of an inode; those last known of the root where no answer comes.
+    pub(crate) async fn getattr(&self, dfs: &Dfs, inode: InodeId) -> Result<Attr, Error> {
+        if inode != InodeId::ROOT {
+            return dfs.getattr(inode).await;
+        }
+        match answer(dfs.getattr(inode)).await {
+            Some(attr) => {
+                let attr = attr?;
+                self.attr.lock().clone_from(&attr);
+                Ok(attr)
+            }
+            None => Ok(self.attr.lock().clone()),
+        }
+    }
+
+    /// Entries of a directory; those last known of the root where no answer comes.
+    pub(crate) async fn readdir(
+        &self,
+        dfs: &Dfs,
+        inode: InodeId,
+        after: Cookie,
+        limit: u32,
+        attrs: bool,
+    ) -> Result<Listing, Error> {
+        if inode != InodeId::ROOT {
+            return dfs.readdir(inode, after, limit, attrs).await;
+        }
+        match answer(dfs.readdir(inode, after, limit, attrs)).await {
+            Some(listing) => {
+                let listing = listing?;
+                if after == 0 && attrs {
+                    self.listing.lock().clone_from(&listing);
+                }
+                Ok(listing)
+            }
+            None => {
+                let mut known = self.listing.lock().clone();
+                known.entries.retain(|entry| entry.cookie > after);
+                known.complete = true;
+                Ok(known)
+            }
+        }
+    }
+}
+
+/// The answer, unless none comes in time or it is that the cluster cannot give one.
+async fn answer<T>(work: impl Future<Output = Result<T, Error>>) -> Option<Result<T, Error>> {
+    let answer = tokio::time::timeout(PATIENCE, work).await.ok()?;
+    (!answer.as_ref().is_err_and(errno::is_alarming)).then_some(answer)
+}
