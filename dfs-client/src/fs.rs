@@ -1,16 +1,25 @@
 //! The file system: every call, one method each.
 
-use crate::{error::Error, handle::OpenFile, settings::Settings};
+use crate::{
+    core::Core, error::Error, file::File, handle::OpenFile, settings::Settings, table::Table, tasks,
+};
 use bytes::Bytes;
 use dfs_host::clock::Clock;
 use dfs_proto::{
-    attr::{Attr, SetAttr},
-    change::{Caller, Make, RenameMode, XattrMode},
-    id::InodeId,
+    attr::{Attr, FileKind, SetAttr},
+    change::{Caller, Change, Changed, Logged, Make},
+    error::FsError,
+    id::{InodeId, SessionId},
     name::Name,
-    view::{Cookie, Listing, Space},
+    service::MasterClient,
+    view::{Content, Cookie, Layout, Listing, Space, View},
 };
-use std::{sync::Arc, time::Duration};
+use parking_lot::Mutex;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// statfs(2) waits so long for the master before it answers from memory.
+const STATFS_WAIT: Duration = Duration::from_millis(500);
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,73 +47,122 @@ pub struct Opened {
     pub attrs_changed: bool,
 }
 
-/// A file system. Clones share everything.
-#[derive(Clone, Debug)]
+/// A file system. Clones share everything; the session ends with [`Dfs::shutdown`], or expires.
+#[derive(Clone)]
 pub struct Dfs {
-    settings: Arc<Settings>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) table: Arc<Table>,
+    space: Arc<Mutex<Option<Space>>>,
+    stop: Arc<StopOnDrop>,
+}
+
+struct StopOnDrop(CancellationToken);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl fmt::Debug for Dfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dfs({})", self.core.settings.purpose)
+    }
 }
 
 impl Dfs {
     /// Opens a session with the master, waiting for it up to the operation timeout.
     pub async fn connect(settings: Settings, clock: Arc<dyn Clock>) -> Result<Dfs, Error> {
-        let _ = clock;
-        Ok(Dfs {
-            settings: Arc::new(settings),
-        })
+        let (core, bad) = Core::new(settings, clock)?;
+        let session = core.master.session().await?;
+        let stop = CancellationToken::new();
+        let table = Arc::new(Table::default());
+        if let Some(grant) = core.master.take_grant() {
+            core.minions.learn(grant.roster);
+        }
+        tasks::start(&core, &table, session, bad, &stop);
+        let dfs = Dfs {
+            core,
+            table,
+            space: Arc::default(),
+            stop: Arc::new(StopOnDrop(stop)),
+        };
+        // So that both can be answered with the master down.
+        dfs.getattr(InodeId::ROOT).await?;
+        dfs.statfs().await?;
+        Ok(dfs)
     }
 
     /// How it was set up.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.core.settings
     }
 
-    /// The answer of [`Dfs::lookup`], if it is fresh enough to be given without asking.
-    pub fn try_lookup(&self, parent: InodeId, name: &Name) -> Option<Result<Attr, Error>> {
-        let _ = (parent, name);
-        None
+    pub(crate) fn now(&self) -> Duration {
+        self.core.now()
     }
 
-    /// What `name` names in `parent`.
-    pub async fn lookup(&self, parent: InodeId, name: &Name) -> Result<Attr, Error> {
-        let _ = (parent, name);
-        Err(Error::ShutDown)
+    /// Takes in attributes, and answers them with what is written and not yet committed.
+    pub(crate) fn learn(&self, attr: Attr, index: u64) -> Attr {
+        self.core.attrs.learn(&attr, index, self.now());
+        if let Some(file) = self.table.get(attr.inode) {
+            file.heard(&attr, index);
+        }
+        self.overlaid(attr)
     }
 
-    /// The directory that has directory `inode` as an entry.
-    pub async fn parent(&self, inode: InodeId) -> Result<Attr, Error> {
-        let _ = inode;
-        Err(Error::ShutDown)
+    pub(crate) fn overlaid(&self, mut attr: Attr) -> Attr {
+        if attr.kind == FileKind::File
+            && let Some(file) = self.table.get(attr.inode)
+        {
+            file.overlay(&mut attr);
+        }
+        attr
     }
 
     /// The answer of [`Dfs::getattr`], if it is fresh enough to be given without asking.
     pub fn try_getattr(&self, inode: InodeId) -> Option<Attr> {
-        let _ = inode;
-        None
+        let attr = self.core.attrs.attr(inode, self.now())?;
+        Some(self.overlaid(attr))
     }
 
     /// The attributes of `inode`, with what this client has written and not yet sent.
     pub async fn getattr(&self, inode: InodeId) -> Result<Attr, Error> {
-        let _ = inode;
-        Err(Error::ShutDown)
+        if let Some(attr) = self.try_getattr(inode) {
+            return Ok(attr);
+        }
+        let getattr = |client: MasterClient, context, session: SessionId| async move {
+            client.getattr(context, session, inode).await
+        };
+        let asked = self.core.master.ask("attributes", getattr);
+        // The root answers whatever happens, so that `df` and `ls` of a mount never hang.
+        let known = self.core.attrs.old_attr(inode);
+        let answer = match known.filter(|_| inode == InodeId::ROOT) {
+            None => asked.await?,
+            Some(attr) => match tokio::time::timeout(STATFS_WAIT, asked).await {
+                Ok(answer) => answer?,
+                Err(_) => return Ok(attr),
+            },
+        };
+        Ok(self.learn(answer.answer, answer.index))
     }
 
     /// Sets attributes, size included, in order with what was written before.
     pub async fn setattr(&self, inode: InodeId, set: SetAttr) -> Result<Attr, Error> {
-        let _ = (inode, set);
-        Err(Error::ShutDown)
+        if let Some(file) = self.table.get(inode) {
+            return file.setattr(set).await;
+        }
+        let changed = self.change(Change::SetAttr { inode, set }).await?;
+        match changed.answer {
+            Changed::Attr(attr) => Ok(self.learn(attr, changed.index)),
+            _ => Err(Error::Unfitting("to SetAttr".to_owned())),
+        }
     }
 
-    /// mkdir, mknod, symlink; a file that is not opened.
-    pub async fn make(
-        &self,
-        parent: InodeId,
-        name: &Name,
-        what: Make,
-        mode: u16,
-        caller: Caller,
-    ) -> Result<Attr, Error> {
-        let _ = (parent, name, what, mode, caller);
-        Err(Error::ShutDown)
+    /// Makes a change in the session of now.
+    pub(crate) async fn change(&self, change: Change) -> Result<Logged<Changed>, Error> {
+        let session = self.core.master.session().await?;
+        self.core.master.change(&session, change).await
     }
 
     /// Makes a file and opens it. `Exists` if the name is taken.
@@ -116,75 +174,91 @@ impl Dfs {
         caller: Caller,
         append: bool,
     ) -> Result<(Attr, Arc<OpenFile>), Error> {
-        let _ = (parent, name, mode, caller, append);
-        Err(Error::ShutDown)
+        let change = Change::Make {
+            parent,
+            name: name.clone(),
+            what: Make::File { open: true },
+            mode,
+            caller,
+        };
+        let session = self.core.master.session().await?;
+        let made = self.core.master.change(&session, change).await;
+        if let Err(Error::Refused(FsError::Exists)) = &made {
+            self.core.attrs.forget_name(parent, name);
+        }
+        let Logged { index, answer } = made?;
+        let Changed::Made { attr, parent: dir } = answer else {
+            return Err(Error::Unfitting("to Make".to_owned()));
+        };
+        self.learn(dir, index);
+        let now = self.now();
+        self.core
+            .attrs
+            .learn_name(parent, name, Some(attr.inode), now);
+        self.core.attrs.open(&attr, index, now);
+        let layout = Layout {
+            until: u64::MAX,
+            ..Layout::default()
+        };
+        let view = View {
+            attr: attr.clone(),
+            content: Content::Extents(layout),
+        };
+        let held = self.table.add(&self.core, &session, view, index);
+        let handle = OpenFile::new(self.core.clone(), self.table.clone(), held, append);
+        Ok((attr, handle))
     }
 
-    /// Another name for an inode.
-    pub async fn link(&self, inode: InodeId, parent: InodeId, name: &Name) -> Result<Attr, Error> {
-        let _ = (inode, parent, name);
-        Err(Error::ShutDown)
+    /// Opens a file.
+    pub async fn open(&self, inode: InodeId, how: OpenHow) -> Result<Opened, Error> {
+        let held = self.table.hold(inode).await;
+        let (held, reopened) = match held {
+            Some((file, seen)) => {
+                let handle = self.handle((file.clone(), seen), how.append);
+                let (view, index) = self.view_again(&file, how).await?;
+                let reopened = self.core.attrs.open(&view.attr, index, self.now());
+                (handle, reopened)
+            }
+            None => {
+                let change = Change::Open {
+                    inode,
+                    truncate: how.truncate,
+                    kill_privileges: how.kill_privileges,
+                };
+                let session = self.core.master.session().await?;
+                let Logged { index, answer } = self.core.master.change(&session, change).await?;
+                let Changed::Opened(view) = answer else {
+                    return Err(Error::Unfitting("to Open".to_owned()));
+                };
+                let reopened = self.core.attrs.open(&view.attr, index, self.now());
+                let held = self.table.add(&self.core, &session, view, index);
+                (self.handle(held, how.append), reopened)
+            }
+        };
+        let attr = held.attr();
+        Ok(Opened {
+            file: held,
+            attr,
+            keep_cache: reopened.keep_pages,
+            attrs_changed: reopened.moved,
+        })
     }
 
-    /// Removes a name that is no directory's; answers what it named, after that.
-    pub async fn unlink(&self, parent: InodeId, name: &Name) -> Result<Attr, Error> {
-        let _ = (parent, name);
-        Err(Error::ShutDown)
+    fn handle(&self, held: (Arc<File>, u64), append: bool) -> Arc<OpenFile> {
+        OpenFile::new(self.core.clone(), self.table.clone(), held, append)
     }
 
-    /// Removes an empty directory; answers what it was, after that.
-    pub async fn rmdir(&self, parent: InodeId, name: &Name) -> Result<Attr, Error> {
-        let _ = (parent, name);
-        Err(Error::ShutDown)
-    }
-
-    /// Moves a name.
-    pub async fn rename(
-        &self,
-        parent: InodeId,
-        name: &Name,
-        new_parent: InodeId,
-        new_name: &Name,
-        mode: RenameMode,
-    ) -> Result<(), Error> {
-        let _ = (parent, name, new_parent, new_name, mode);
-        Err(Error::ShutDown)
-    }
-
-    /// The target of a symbolic link.
-    pub async fn readlink(&self, inode: InodeId) -> Result<Bytes, Error> {
-        let _ = inode;
-        Err(Error::ShutDown)
-    }
-
-    /// The value of an extended attribute.
-    pub async fn getxattr(&self, inode: InodeId, name: Bytes) -> Result<Bytes, Error> {
-        let _ = (inode, name);
-        Err(Error::ShutDown)
-    }
-
-    /// The names of all extended attributes.
-    pub async fn listxattr(&self, inode: InodeId) -> Result<Vec<Bytes>, Error> {
-        let _ = inode;
-        Err(Error::ShutDown)
-    }
-
-    /// Sets an extended attribute.
-    pub async fn setxattr(
-        &self,
-        inode: InodeId,
-        name: Bytes,
-        value: Bytes,
-        mode: XattrMode,
-    ) -> Result<(), Error> {
-        let _ = (inode, name, value, mode);
-        Err(Error::ShutDown)
-    }
-
-    /// Removes an extended attribute.
-    pub async fn removexattr(&self, inode: InodeId, name: Bytes) -> Result<(), Error> {
-        let _ = (inode, name);
-        Err(Error::ShutDown)
+    async fn view_again(&self, file: &Arc<File>, how: OpenHow) -> Result<(View, u64), Error> {
+        if how.truncate {
+            return file.open_truncated(how.kill_privileges).await;
+        }
+        let inode = file.inode;
+        let view = |client: MasterClient, context, session: SessionId| async move {
+            client.view(context, session, inode).await
+        };
+        let Logged { index, answer } = self.core.master.ask("a view of a file", view).await?;
+        file.learn(answer.clone(), index);
+        Ok((answer, index))
     }
 
     /// At most `limit` entries of a directory after cookie `after`.
@@ -195,30 +269,73 @@ impl Dfs {
         limit: u32,
         attrs: bool,
     ) -> Result<Listing, Error> {
-        let _ = (inode, after, limit, attrs);
-        Err(Error::ShutDown)
+        let readdir = |client: MasterClient, context, session: SessionId| async move {
+            let entries = client.readdir(context, session, inode, after, limit, attrs);
+            entries.await
+        };
+        let Logged { index, answer } = self.core.master.ask("a directory", readdir).await?;
+        let mut listing = answer;
+        let now = self.now();
+        for entry in &mut listing.entries {
+            if let Some(attr) = entry.attr.take() {
+                let named = Some(attr.inode);
+                self.core.attrs.learn_name(inode, &entry.name, named, now);
+                entry.attr = Some(self.learn(attr, index));
+            }
+        }
+        Ok(listing)
+    }
+
+    /// The target of a symbolic link.
+    pub async fn readlink(&self, inode: InodeId) -> Result<Bytes, Error> {
+        let readlink = |client: MasterClient, context, session: SessionId| async move {
+            client.readlink(context, session, inode).await
+        };
+        let target = self.core.master.ask("the target of a link", readlink);
+        Ok(target.await?.answer)
     }
 
     /// Space and inodes; the last answer known where the master does not give one within 500 ms.
     pub async fn statfs(&self) -> Result<Space, Error> {
-        Err(Error::ShutDown)
-    }
-
-    /// Opens a file.
-    pub async fn open(&self, inode: InodeId, how: OpenHow) -> Result<Opened, Error> {
-        let _ = (inode, how);
-        Err(Error::ShutDown)
+        match self.core.master.statfs(STATFS_WAIT).await {
+            Some(Ok(space)) => {
+                *self.space.lock() = Some(space);
+                Ok(space)
+            }
+            Some(Err(error)) => Err(error.into()),
+            None => Ok(self.space.lock().unwrap_or_default()),
+        }
     }
 
     /// fsync(2) of a directory: every change of names that was answered is in the synced log.
     pub async fn sync_directory(&self, inode: InodeId) -> Result<(), Error> {
         let _ = inode;
-        Err(Error::ShutDown)
+        let synced = self.change(Change::Sync).await?;
+        self.core.master.log_is_synced(synced.index);
+        Ok(())
     }
 
     /// Sends and commits all that is dirty and ends the session, within `deadline`.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
-        let _ = deadline;
-        Ok(())
+        let work = async {
+            let files = self.table.all();
+            let flushes = files.iter().map(|file| async move {
+                let mut seen = u64::MAX;
+                file.flush().await?;
+                file.check(&mut seen)
+            });
+            let flushed = futures::future::join_all(flushes).await;
+            let ended = self.change(Change::EndSession).await;
+            flushed.into_iter().collect::<Result<(), Error>>()?;
+            ended.map(|_| ())
+        };
+        let outcome = tokio::time::timeout(deadline, work).await;
+        self.stop.0.cancel();
+        outcome.unwrap_or_else(|_| {
+            Err(Error::TimedOut {
+                waited_for: "dirty bytes to be sent at the end".to_owned(),
+                after: deadline,
+            })
+        })
     }
 }

@@ -1,32 +1,93 @@
 //! An open file.
 
-use crate::error::Error;
+use crate::{core::Core, error::Error, file::File, read::Window, table::Table};
 use bytes::Bytes;
-use dfs_proto::id::InodeId;
+use dfs_proto::{attr::Attr, extent::FileRange, id::InodeId};
+use parking_lot::Mutex;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// An open file: reads, writes, and the promises of close and fsync.
-#[derive(Debug)]
+///
+/// Every call has its deadline inside and is not to be dropped before it answers.
 pub struct OpenFile {
-    inode: InodeId,
+    core: Arc<Core>,
+    table: Arc<Table>,
+    file: Arc<File>,
+    append: bool,
+    window: Mutex<Window>,
+    /// Errors of the file that this handle was told or need not be.
+    seen: Mutex<u64>,
+    released: AtomicBool,
+}
+
+impl fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenFile({})", self.file.inode)
+    }
 }
 
 impl OpenFile {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        table: Arc<Table>,
+        (file, seen): (Arc<File>, u64),
+        append: bool,
+    ) -> Arc<OpenFile> {
+        let window = Window::new(core.settings.read_ahead_bytes);
+        Arc::new(OpenFile {
+            core,
+            table,
+            file,
+            append,
+            window: Mutex::new(window),
+            seen: Mutex::new(seen),
+            released: AtomicBool::new(false),
+        })
+    }
+
     /// Which inode.
     pub fn inode(&self) -> InodeId {
-        self.inode
+        self.file.inode
+    }
+
+    /// The attributes, with what is written and not yet committed, as they were last heard of.
+    pub fn attr(&self) -> Attr {
+        self.file.attr()
     }
 
     /// At most `len` bytes from `offset`, if they are at hand; shorter only at the end of the
     /// file. Never waits, so that it can be answered on a FUSE thread.
     pub fn try_read(&self, offset: u64, len: u32) -> Option<Result<Bytes, Error>> {
-        let _ = (offset, len);
-        None
+        let range = FileRange::of(offset, u64::from(len));
+        let bytes = self.file.try_read(range)?;
+        self.look_ahead(range);
+        Some(Ok(bytes))
     }
 
     /// At most `len` bytes from `offset`; shorter only at the end of the file.
     pub async fn read(&self, offset: u64, len: u32) -> Result<Bytes, Error> {
-        let _ = (offset, len);
-        Err(Error::ShutDown)
+        let range = FileRange::of(offset, u64::from(len));
+        let sequential = self.look_ahead(range);
+        self.file.read(range, sequential).await
+    }
+
+    /// Begins to read ahead of who reads `range`, if they go through the file in order.
+    fn look_ahead(&self, range: FileRange) -> bool {
+        let size = self.file.size();
+        let (ahead, sequential) = {
+            let mut window = self.window.lock();
+            (window.read(range, size), window.is_sequential())
+        };
+        if let Some(ahead) = ahead {
+            self.file.read_ahead(ahead);
+        }
+        sequential
     }
 
     /// Copies `data` into the bytes to be sent, if there is room for them now. The offset is
@@ -38,8 +99,11 @@ impl OpenFile {
         data: &[u8],
         kill_privileges: bool,
     ) -> Option<Result<u64, Error>> {
-        let _ = (offset, data, kill_privileges);
-        None
+        let len = u32::try_from(data.len()).ok()?;
+        if !self.core.try_room(len) {
+            return None;
+        }
+        Some(self.put(offset, data, kill_privileges))
     }
 
     /// As [`OpenFile::try_write`], waiting for room.
@@ -49,29 +113,75 @@ impl OpenFile {
         data: &[u8],
         kill_privileges: bool,
     ) -> Result<u64, Error> {
-        let _ = (offset, data, kill_privileges);
-        Err(Error::ShutDown)
+        let mut at = None;
+        // A bounded part at a time, so that the budget can be smaller than one write.
+        for part in data.chunks(1 << 20) {
+            let len = u32::try_from(part.len()).expect("at most 1 MiB");
+            self.core.room(len).await?;
+            let next = at.map_or(offset, |(_, next)| next);
+            let wrote = self.put(next, part, kill_privileges)?;
+            let first = at.map_or(wrote, |(first, _)| first);
+            at = Some((first, wrote + u64::from(len)));
+        }
+        Ok(at.map_or(offset, |(first, _)| first))
     }
 
-    /// Whether [`OpenFile::flush`] has nothing to do now (it can be answered without a task).
+    fn put(&self, offset: u64, data: &[u8], kill_privileges: bool) -> Result<u64, Error> {
+        let offset = match self.append {
+            true => None,
+            false => Some(offset),
+        };
+        self.file.put(offset, data, kill_privileges)
+    }
+
+    /// The answer of [`OpenFile::flush`], if nothing is to be sent.
     pub fn try_flush(&self) -> Option<Result<(), Error>> {
-        None
+        match self.file.is_unsent() {
+            true => None,
+            false => Some(self.told()),
+        }
     }
 
     /// close(2): what was written is sent and committed, so that other machines see it; an error of
     /// an earlier write-behind is told, once for each handle.
     pub async fn flush(&self) -> Result<(), Error> {
-        Err(Error::ShutDown)
+        let flushed = self.file.flush().await;
+        // What was noted at the file says more, and is told only once.
+        self.told()?;
+        flushed
     }
 
     /// fsync(2), fdatasync(2) with `data_only`: what was written is on disk on every live replica
     /// and in the master's synced log.
     pub async fn fsync(&self, data_only: bool) -> Result<(), Error> {
+        // A commit carries size and times along, so there is less to sync only in name.
         let _ = data_only;
-        Err(Error::ShutDown)
+        let synced = self.file.fsync().await;
+        self.told()?;
+        synced
+    }
+
+    fn told(&self) -> Result<(), Error> {
+        self.file.check(&mut self.seen.lock())
     }
 
     /// The last close of this handle. Never waits: what is dirty goes on being sent, and the master
-    /// is told with others within 100 ms.
-    pub fn release(&self) {}
+    /// is told with others within 100 ms. Dropping the handle does the same.
+    pub fn release(&self) {
+        if self.released.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if self.file.let_go() {
+            if self.file.is_unsent() {
+                self.file.kick();
+            }
+            self.table.release(self.file.inode);
+        }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.release();
+    }
 }

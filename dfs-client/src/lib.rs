@@ -3,10 +3,19 @@
 //! [`Dfs`] has one method for each call of a file system and speaks inodes, names and bytes; no
 //! FUSE type and no errno appears here, so that a mount, a gateway or a tool can stand on it alike.
 
+mod cache;
+mod core;
 mod error;
+mod file;
 mod fs;
 mod handle;
+mod link;
+mod names;
+mod read;
 mod settings;
+mod table;
+mod tasks;
+mod write;
 
 pub use error::Error;
 pub use fs::{Dfs, OpenHow, Opened};

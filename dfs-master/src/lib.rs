@@ -3,7 +3,6 @@
 //! Floors: `config`, `metrics` · `tables`, `cluster` · `namespace`, `blocks`, `repair`, `lease` ·
 //! `engine`, `raft` · `service` · `daemon`.
 
-pub mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod engine;

@@ -1,0 +1,9 @@
+//! What is remembered: attributes and names for a second, blocks for as long as there is room.
+
+mod attrs;
+mod layout;
+mod runs;
+
+pub(crate) use attrs::Attrs;
+pub(crate) use layout::{Extents, Part};
+pub(crate) use runs::{Run, Runs};

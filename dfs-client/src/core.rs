@@ -1,0 +1,134 @@
+//! What all files of one client share: the ways out, the caches, the bound on dirty bytes.
+
+use crate::{
+    cache::Attrs,
+    error::Error,
+    link::{Master, Minions},
+    read::Fetcher,
+    settings::Settings,
+    write::{Blocks, Buffers},
+};
+use dfs_host::clock::Clock;
+use dfs_proto::{id::InodeId, session::BadReplica};
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore, mpsc},
+    time::timeout,
+};
+
+/// Bad replicas that wait to be told to the master; more are dropped.
+const BAD_MAX: usize = 256;
+
+/// What all files share.
+pub(crate) struct Core {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) runtime: Handle,
+    pub(crate) master: Arc<Master>,
+    pub(crate) minions: Arc<Minions>,
+    pub(crate) attrs: Attrs,
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) blocks: Arc<Blocks>,
+    pub(crate) buffers: Arc<Buffers>,
+    /// Room for dirty bytes.
+    budget: Semaphore,
+    /// Somebody waits for room: whoever has dirty bytes should send them.
+    pub(crate) pressed: Notify,
+    /// Files with dirty bytes, and since when; oldest first.
+    aging: Mutex<VecDeque<(Duration, InodeId)>>,
+}
+
+impl Core {
+    /// The parts of a client, and the queue of bad replicas to be told to the master.
+    pub(crate) fn new(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Arc<Core>, mpsc::Receiver<BadReplica>), Error> {
+        let settings = Arc::new(settings);
+        let runtime = Handle::current();
+        let master = Arc::new(Master::new(settings.clone(), clock.clone())?);
+        let minions = Minions::new(&settings, clock.clone(), master.filesystem());
+        let minions = Arc::new(minions);
+        let (bad, bad_replicas) = mpsc::channel(BAD_MAX);
+        let fetcher = Fetcher::new(minions.clone(), settings.cache_bytes, bad, runtime.clone());
+        let blocks = Blocks::new(
+            master.clone(),
+            minions.clone(),
+            runtime.clone(),
+            settings.operation_timeout,
+        );
+        let dirty_bytes = usize::try_from(settings.dirty_bytes).unwrap_or(usize::MAX);
+        let core = Core {
+            attrs: Attrs::new(settings.attr_age),
+            fetcher: Arc::new(fetcher),
+            blocks,
+            buffers: Arc::default(),
+            budget: Semaphore::new(dirty_bytes.clamp(4 << 20, Semaphore::MAX_PERMITS)),
+            pressed: Notify::new(),
+            aging: Mutex::default(),
+            settings,
+            clock,
+            runtime,
+            master,
+            minions,
+        };
+        Ok((Arc::new(core), bad_replicas))
+    }
+
+    /// Monotonic time.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// Takes room for dirty bytes, if there is any now.
+    pub(crate) fn try_room(&self, bytes: u32) -> bool {
+        match self.budget.try_acquire_many(bytes) {
+            Ok(room) => {
+                room.forget();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Takes room for dirty bytes, waiting for it.
+    pub(crate) async fn room(&self, bytes: u32) -> Result<(), Error> {
+        if self.try_room(bytes) {
+            return Ok(());
+        }
+        self.pressed.notify_one();
+        let after = self.settings.operation_timeout;
+        match timeout(after, self.budget.acquire_many(bytes)).await {
+            Ok(Ok(room)) => {
+                room.forget();
+                Ok(())
+            }
+            Ok(Err(_)) => Err(Error::ShutDown),
+            Err(_) => Err(Error::TimedOut {
+                waited_for: "room for what is written: earlier writes cannot be sent".to_owned(),
+                after,
+            }),
+        }
+    }
+
+    /// Gives room back.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.budget.add_permits(bytes);
+    }
+
+    /// A file has dirty bytes from now on.
+    pub(crate) fn is_dirty(&self, inode: InodeId) {
+        self.aging.lock().push_back((self.now(), inode));
+    }
+
+    /// Files whose dirty bytes are older than `age`; they are not named again before they say so.
+    pub(crate) fn aged(&self, age: Duration) -> Vec<InodeId> {
+        let now = self.now();
+        let mut aging = self.aging.lock();
+        let old = aging.partition_point(|(since, _)| *since + age <= now);
+        aging.drain(..old).map(|(_, inode)| inode).collect()
+    }
+}

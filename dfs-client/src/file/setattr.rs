@@ -1,0 +1,75 @@
+//! Attributes are set in order with what was written: after all that came before is committed.
+
+use super::state::File;
+use crate::error::Error;
+use dfs_proto::{
+    attr::{Attr, SetAttr},
+    change::{Change, Changed},
+    view::View,
+};
+use std::sync::Arc;
+
+impl File {
+    /// Sets attributes, size included.
+    pub(crate) async fn setattr(self: &Arc<Self>, set: SetAttr) -> Result<Attr, Error> {
+        if let Some(size) = set.size {
+            self.forget_beyond(size);
+        }
+        self.flush().await?;
+        let _lane = self.lane.lock().await;
+        // What another thread wrote meanwhile and a flush took has its place before.
+        self.commit_held(false).await?;
+        let resized = set.size;
+        let change = Change::SetAttr {
+            inode: self.inode,
+            set,
+        };
+        let logged = self.core.master.change(&self.session(), change).await?;
+        let Changed::Attr(attr) = logged.answer else {
+            return Err(Error::Unfitting("to SetAttr".to_owned()));
+        };
+        let mut state = self.state.lock();
+        let base = state.attr.data_version;
+        match resized {
+            Some(size) if attr.data_version <= base + 1 => state.content.resize(size),
+            None if attr.data_version == base => {}
+            _ => state.moved = true,
+        }
+        if logged.index > state.index {
+            state.attr = attr.clone();
+            state.index = logged.index;
+        }
+        drop(state);
+        let (index, now) = (logged.index, self.core.now());
+        self.core.attrs.learn_own(&attr, base, index, now);
+        Ok(self.attr())
+    }
+
+    /// Truncates to nothing while opening, in one change; answers the file afterwards.
+    pub(crate) async fn open_truncated(
+        self: &Arc<Self>,
+        kill_privileges: bool,
+    ) -> Result<(View, u64), Error> {
+        self.forget_beyond(0);
+        self.flush().await?;
+        let _lane = self.lane.lock().await;
+        self.commit_held(false).await?;
+        let change = Change::Open {
+            inode: self.inode,
+            truncate: true,
+            kill_privileges,
+        };
+        let logged = self.core.master.change(&self.session(), change).await?;
+        let Changed::Opened(view) = logged.answer else {
+            return Err(Error::Unfitting("to Open".to_owned()));
+        };
+        self.learn(view.clone(), logged.index);
+        Ok((view, logged.index))
+    }
+
+    /// What is dirty at and beyond `size` need not be sent: it is cut off next.
+    fn forget_beyond(&self, size: u64) {
+        let gone = self.state.lock().dirty.cut(size);
+        self.core.give_back(gone);
+    }
+}

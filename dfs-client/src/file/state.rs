@@ -1,0 +1,372 @@
+//! The state of an open file, and what can be said about it without waiting.
+
+use super::content::Content;
+use crate::{
+    core::Core,
+    error::Error,
+    link::Session,
+    write::{Dirty, Sent, Share},
+};
+use bytes::Bytes;
+use dfs_proto::{
+    attr::Attr,
+    extent::FileRange,
+    id::{BlockId, InodeId},
+    time::Timestamp,
+    view::View,
+};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+use tokio::sync::Notify;
+
+/// Bytes on their way, above which no more of a file are taken to be sent.
+pub(super) const IN_FLIGHT_MAX: u64 = 16 << 20;
+
+/// Contiguous dirty bytes that are sent at once.
+const STREAM_BYTES: usize = 1 << 20;
+
+/// How far a batch has come.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Small enough for the master: nothing goes to minions.
+    Inline,
+    /// On its way to minions.
+    Sending,
+    /// On every replica: ready to be committed.
+    Sent(Sent),
+}
+
+/// Whole write requests on their way, in the order they were written.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) number: u64,
+    pub(super) segments: Vec<(u64, Bytes)>,
+    pub(super) bytes: u64,
+    pub(super) mtime: Timestamp,
+    pub(super) kill_privileges: bool,
+    pub(super) stage: Stage,
+    /// Writes of the file up to and with this one.
+    pub(super) writes: u64,
+}
+
+impl Batch {
+    pub(super) fn end(&self) -> u64 {
+        let ends = self.segments.iter().map(|(at, b)| at + b.len() as u64);
+        ends.max().unwrap_or(0)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) session: Arc<Session>,
+    /// As committed.
+    pub(super) attr: Attr,
+    /// The log index that `attr` and `content` were true at.
+    pub(super) index: u64,
+    /// Of data version `attr.data_version`.
+    pub(super) content: Content,
+    /// Someone else changed the content: ask before the next read.
+    pub(super) moved: bool,
+    pub(super) dirty: Dirty,
+    dirty_mtime: Timestamp,
+    kill_privileges: bool,
+    /// Whether it is noted as dirty.
+    pub(super) aging: bool,
+    pub(super) batches: VecDeque<Batch>,
+    next_batch: u64,
+    /// Writes so far.
+    pub(super) writes: u64,
+    /// Writes that are on disk everywhere.
+    pub(super) durable: u64,
+    /// Committed bytes that are not known to be on disk, by block and end.
+    pub(super) unsynced: BTreeMap<BlockId, u32>,
+    /// The master refused a commit because it would have replaced synced bytes: sync before.
+    pub(super) overwrites: bool,
+    errors: u64,
+    error: Option<Error>,
+    pub(super) lost: bool,
+    pub(super) handles: u32,
+}
+
+/// A file that is open.
+pub(crate) struct File {
+    pub(crate) inode: InodeId,
+    pub(super) core: Arc<Core>,
+    pub(super) state: Mutex<State>,
+    /// Held by who changes the inode at the master.
+    pub(super) lane: tokio::sync::Mutex<()>,
+    /// Held by who makes it durable.
+    pub(super) sync_lane: tokio::sync::Mutex<()>,
+    /// A batch has moved on.
+    pub(super) progress: Notify,
+    /// Where its long streams go.
+    pub(super) stream: Share,
+}
+
+impl File {
+    pub(crate) fn new(core: Arc<Core>, session: Arc<Session>, view: View, index: u64) -> File {
+        let state = State {
+            session,
+            index,
+            content: Content::of(view.content),
+            moved: false,
+            dirty: Dirty::new(core.buffers.clone()),
+            dirty_mtime: view.attr.mtime,
+            kill_privileges: false,
+            aging: false,
+            batches: VecDeque::new(),
+            next_batch: 0,
+            writes: 0,
+            durable: 0,
+            unsynced: BTreeMap::new(),
+            overwrites: false,
+            errors: 0,
+            error: None,
+            lost: false,
+            handles: 0,
+            attr: view.attr,
+        };
+        File {
+            inode: state.attr.inode,
+            core,
+            state: Mutex::new(state),
+            lane: tokio::sync::Mutex::new(()),
+            sync_lane: tokio::sync::Mutex::new(()),
+            progress: Notify::new(),
+            stream: Share::default(),
+        }
+    }
+
+    /// One more handle; answers the count of errors that it need not be told.
+    pub(crate) fn hold(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.handles += 1;
+        state.errors
+    }
+
+    /// One handle less; answers whether it was the last.
+    pub(crate) fn let_go(&self) -> bool {
+        let mut state = self.state.lock();
+        state.handles -= 1;
+        state.handles == 0
+    }
+
+    /// Whether nobody has it open and nothing of it is left to be sent.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        let unsent = !state.dirty.is_empty() || !state.batches.is_empty();
+        state.handles == 0 && (state.lost || !unsent)
+    }
+
+    /// Its stream has ended.
+    pub(crate) fn give_back_stream(&self) {
+        self.core.blocks.give_back(&self.stream);
+    }
+
+    /// Whether there are bytes that are not committed.
+    pub(crate) fn is_unsent(&self) -> bool {
+        let state = self.state.lock();
+        !state.dirty.is_empty() || !state.batches.is_empty()
+    }
+
+    /// These attributes, with what is written and not yet committed.
+    pub(crate) fn overlay(&self, attr: &mut Attr) {
+        self.state.lock().overlay(attr);
+    }
+
+    /// The attributes as they are known, with what is written and not yet committed.
+    pub(crate) fn attr(&self) -> Attr {
+        let state = self.state.lock();
+        let mut attr = state.attr.clone();
+        state.overlay(&mut attr);
+        attr
+    }
+
+    /// Takes in attributes that came with the answer to another question.
+    pub(crate) fn heard(&self, attr: &Attr, index: u64) {
+        let mut state = self.state.lock();
+        if index <= state.index {
+            return;
+        }
+        // While something of ours is on its way, its answer will tell.
+        let own = !state.batches.is_empty();
+        if attr.data_version != state.attr.data_version && !own {
+            state.moved = true;
+        } else if attr.data_version == state.attr.data_version {
+            state.attr.clone_from(attr);
+            state.index = index;
+        }
+    }
+
+    /// Takes in the file as the master has it.
+    pub(crate) fn learn(&self, view: View, index: u64) {
+        let mut state = self.state.lock();
+        if index < state.index {
+            return;
+        }
+        if view.attr.data_version != state.attr.data_version || state.moved {
+            state.content = Content::of(view.content);
+            state.moved = false;
+        }
+        state.attr = view.attr;
+        state.index = index;
+    }
+
+    /// Takes written bytes in; there is room for them. Answers where they went.
+    pub(crate) fn put(
+        self: &Arc<Self>,
+        offset: Option<u64>,
+        data: &[u8],
+        kill_privileges: bool,
+    ) -> Result<u64, Error> {
+        let mtime = self.core.master.now();
+        let mut state = self.state.lock();
+        if state.lost {
+            drop(state);
+            self.core.give_back(data.len() as u64);
+            return Err(Error::HandleLost(self.inode));
+        }
+        let offset = offset.unwrap_or_else(|| state.size());
+        let before = state.dirty.bytes();
+        let grown = state.dirty.write(offset, data);
+        let spare = data.len() as u64 - (state.dirty.bytes() - before);
+        state.writes += 1;
+        state.dirty_mtime = mtime;
+        state.kill_privileges |= kill_privileges;
+        let aging = std::mem::replace(&mut state.aging, true);
+        let kick = grown >= STREAM_BYTES && state.in_flight() < IN_FLIGHT_MAX;
+        drop(state);
+        if spare > 0 {
+            self.core.give_back(spare);
+        }
+        if !aging {
+            self.core.is_dirty(self.inode);
+        }
+        if kick {
+            self.kick();
+        }
+        Ok(offset)
+    }
+
+    /// The error that a handle which knows of `seen` errors is to be told, once.
+    pub(crate) fn check(&self, seen: &mut u64) -> Result<(), Error> {
+        let state = self.state.lock();
+        if state.lost {
+            return Err(Error::HandleLost(self.inode));
+        }
+        if *seen < state.errors {
+            *seen = state.errors;
+            return Err(state.error.clone().unwrap_or(Error::ShutDown));
+        }
+        Ok(())
+    }
+
+    /// Forgets what was not sent: the session that it belonged to is over.
+    pub(crate) fn lose(&self) {
+        let mut state = self.state.lock();
+        state.lost = true;
+        let mut bytes = state.dirty.cut(0);
+        bytes += state.batches.drain(..).map(|b| b.bytes).sum::<u64>();
+        drop(state);
+        self.core.give_back(bytes);
+        self.progress.notify_waiters();
+    }
+
+    /// Goes on in a new session, in which it was opened again.
+    pub(crate) fn move_to(&self, session: Arc<Session>, view: View, index: u64) {
+        let mut state = self.state.lock();
+        state.session = session;
+        state.index = 0;
+        state.moved = true;
+        state.unsynced.clear();
+        drop(state);
+        self.learn(view, index);
+    }
+
+    /// Whether it can go on in a new session: nothing of it was on its way, and it has a name.
+    pub(crate) fn can_move(&self) -> bool {
+        let state = self.state.lock();
+        let unsent = !state.dirty.is_empty() || !state.batches.is_empty();
+        !unsent && !state.lost && state.attr.links > 0
+    }
+
+    /// The session that it was opened in.
+    pub(crate) fn session(&self) -> Arc<Session> {
+        self.state.lock().session.clone()
+    }
+}
+
+impl State {
+    /// The size with what is not yet committed.
+    pub(super) fn size(&self) -> u64 {
+        let sent = self.batches.iter().map(Batch::end).max().unwrap_or(0);
+        self.attr.size.max(sent).max(self.dirty.end())
+    }
+
+    fn overlay(&self, attr: &mut Attr) {
+        if let Some(batch) = self.batches.back() {
+            attr.mtime = attr.mtime.max(batch.mtime);
+            let ends = self.batches.iter().map(Batch::end);
+            attr.size = attr.size.max(ends.max().unwrap_or(0));
+        }
+        if !self.dirty.is_empty() {
+            attr.mtime = attr.mtime.max(self.dirty_mtime);
+            attr.size = attr.size.max(self.dirty.end());
+        }
+        attr.ctime = attr.ctime.max(attr.mtime);
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.batches.iter().map(|b| b.bytes).sum()
+    }
+
+    /// Whether `range` has bytes that are not committed.
+    pub(super) fn is_unsent(&self, range: FileRange) -> bool {
+        let touched = |b: &Batch| {
+            let mut segments = b.segments.iter();
+            segments.any(|(at, bytes)| {
+                !FileRange::of(*at, bytes.len() as u64)
+                    .overlap(range)
+                    .is_empty()
+            })
+        };
+        self.dirty.touches(range) || self.batches.iter().any(touched)
+    }
+
+    /// Takes everything dirty to be sent. Whole write requests, because whatever is committed in
+    /// one go is seen in one go (D4).
+    pub(super) fn take(&mut self) -> Option<u64> {
+        self.aging = false;
+        if self.dirty.is_empty() {
+            return None;
+        }
+        let bytes = self.dirty.bytes();
+        let segments = self.dirty.take();
+        let size = self.attr.size;
+        let small = self.batches.is_empty() && self.content.inlined(size, &segments).is_some();
+        self.next_batch += 1;
+        self.batches.push_back(Batch {
+            number: self.next_batch,
+            segments,
+            bytes,
+            mtime: self.dirty_mtime,
+            kill_privileges: std::mem::take(&mut self.kill_privileges),
+            stage: if small { Stage::Inline } else { Stage::Sending },
+            writes: self.writes,
+        });
+        Some(self.next_batch)
+    }
+
+    pub(super) fn batch(&mut self, number: u64) -> Option<&mut Batch> {
+        self.batches.iter_mut().find(|b| b.number == number)
+    }
+
+    /// Notes an error, to be told once by every handle.
+    pub(super) fn failed(&mut self, error: Error) {
+        self.errors += 1;
+        self.error = Some(error);
+    }
+}

@@ -1,0 +1,9 @@
+//! The ways out: the session with the master, and the minions.
+
+mod health;
+mod master;
+mod minions;
+mod tickets;
+
+pub(crate) use master::{Master, Session};
+pub(crate) use minions::{Failure, MinionFailure, Minions};

@@ -1,0 +1,265 @@
+//! Names: what they name, and everything that changes that.
+
+use crate::{error::Error, fs::Dfs};
+use bytes::Bytes;
+use dfs_proto::{
+    attr::Attr,
+    change::{Caller, Change, Changed, Logged, Make, RenameMode, XattrMode},
+    error::FsError,
+    id::{BlockId, InodeId, SessionId},
+    name::Name,
+    service::MasterClient,
+};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+impl Dfs {
+    /// The answer of [`Dfs::lookup`], if it is fresh enough to be given without asking.
+    pub fn try_lookup(&self, parent: InodeId, name: &Name) -> Option<Result<Attr, Error>> {
+        match self.core.attrs.name(parent, name, self.now())? {
+            Some(inode) => self.try_getattr(inode).map(Ok),
+            None => Some(Err(FsError::NotFound.into())),
+        }
+    }
+
+    /// What `name` names in `parent`.
+    pub async fn lookup(&self, parent: InodeId, name: &Name) -> Result<Attr, Error> {
+        if let Some(answer) = self.try_lookup(parent, name) {
+            return answer;
+        }
+        let lookup = |client: MasterClient, context, session: SessionId| {
+            let name = name.clone();
+            async move { client.lookup(context, session, parent, name).await }
+        };
+        match self.core.master.ask("a name", lookup).await {
+            Ok(Logged { index, answer }) => {
+                let now = self.now();
+                let named = Some(answer.inode);
+                self.core.attrs.learn_name(parent, name, named, now);
+                Ok(self.learn(answer, index))
+            }
+            Err(error) => {
+                self.core.attrs.forget_name(parent, name);
+                Err(error)
+            }
+        }
+    }
+
+    /// The directory that has directory `inode` as an entry.
+    pub async fn parent(&self, inode: InodeId) -> Result<Attr, Error> {
+        let parent = |client: MasterClient, context, session: SessionId| async move {
+            client.parent(context, session, inode).await
+        };
+        let Logged { index, answer } = self.core.master.ask("a parent", parent).await?;
+        Ok(self.learn(answer, index))
+    }
+
+    /// mkdir, mknod, symlink; a file that is not opened.
+    pub async fn make(
+        &self,
+        parent: InodeId,
+        name: &Name,
+        what: Make,
+        mode: u16,
+        caller: Caller,
+    ) -> Result<Attr, Error> {
+        let name_here = name.clone();
+        let change = Change::Make {
+            parent,
+            name: name_here,
+            what,
+            mode,
+            caller,
+        };
+        let made = self.change(change).await;
+        self.made(parent, name, made)
+    }
+
+    /// Another name for an inode.
+    pub async fn link(&self, inode: InodeId, parent: InodeId, name: &Name) -> Result<Attr, Error> {
+        let name_here = name.clone();
+        let change = Change::Link {
+            inode,
+            parent,
+            name: name_here,
+        };
+        let made = self.change(change).await;
+        self.made(parent, name, made)
+    }
+
+    fn made(
+        &self,
+        parent: InodeId,
+        name: &Name,
+        made: Result<Logged<Changed>, Error>,
+    ) -> Result<Attr, Error> {
+        self.core.attrs.forget_name(parent, name);
+        let Logged { index, answer } = made?;
+        let Changed::Made { attr, parent: dir } = answer else {
+            return Err(Error::Unfitting("to Make or Link".to_owned()));
+        };
+        self.learn(dir, index);
+        let named = Some(attr.inode);
+        self.core.attrs.learn_name(parent, name, named, self.now());
+        Ok(self.learn(attr, index))
+    }
+
+    /// Removes a name that is no directory's; answers what it named, after that.
+    pub async fn unlink(&self, parent: InodeId, name: &Name) -> Result<Attr, Error> {
+        let change = Change::Unlink {
+            parent,
+            name: name.clone(),
+        };
+        let removed = self.change(change).await;
+        self.removed(parent, name, removed)
+    }
+
+    /// Removes an empty directory; answers what it was, after that.
+    pub async fn rmdir(&self, parent: InodeId, name: &Name) -> Result<Attr, Error> {
+        let change = Change::Rmdir {
+            parent,
+            name: name.clone(),
+        };
+        let removed = self.change(change).await;
+        self.removed(parent, name, removed)
+    }
+
+    fn removed(
+        &self,
+        parent: InodeId,
+        name: &Name,
+        removed: Result<Logged<Changed>, Error>,
+    ) -> Result<Attr, Error> {
+        self.core.attrs.forget_name(parent, name);
+        let Logged { index, answer } = removed?;
+        let Changed::Removed { attr, parent: dir } = answer else {
+            return Err(Error::Unfitting("to Unlink or Rmdir".to_owned()));
+        };
+        self.learn(dir, index);
+        Ok(self.learn(attr, index))
+    }
+
+    /// Moves a name. What stands under the new one is never replaced by bytes that are less safe
+    /// than its own: where it must, the source is synced first (D3).
+    pub async fn rename(
+        &self,
+        parent: InodeId,
+        name: &Name,
+        new_parent: InodeId,
+        new_name: &Name,
+        mode: RenameMode,
+    ) -> Result<(), Error> {
+        let source = self.core.attrs.name(parent, name, self.now()).flatten();
+        if let Some(file) = source.and_then(|inode| self.table.get(inode)) {
+            file.flush().await?;
+        }
+        let change = Change::Rename {
+            parent,
+            name: name.clone(),
+            new_parent,
+            new_name: new_name.clone(),
+            mode,
+        };
+        let until = Instant::now() + self.core.settings.operation_timeout;
+        let renamed = loop {
+            match self.change(change.clone()).await {
+                Err(Error::Refused(FsError::SyncFirst(blocks))) if Instant::now() < until => {
+                    self.sync_first(blocks).await?;
+                }
+                renamed => break renamed,
+            }
+        };
+        self.core.attrs.forget_name(parent, name);
+        self.core.attrs.forget_name(new_parent, new_name);
+        let Logged { index, answer } = renamed?;
+        let Changed::Renamed {
+            attr,
+            parent: dir,
+            new_parent: new_dir,
+            other,
+        } = answer
+        else {
+            return Err(Error::Unfitting("to Rename".to_owned()));
+        };
+        self.learn(dir, index);
+        self.learn(new_dir, index);
+        let (now, named) = (self.now(), Some(attr.inode));
+        self.core.attrs.learn_name(new_parent, new_name, named, now);
+        self.learn(attr, index);
+        if let Some(other) = other {
+            self.learn(other, index);
+        }
+        Ok(())
+    }
+
+    async fn sync_first(&self, blocks: Vec<(BlockId, u32)>) -> Result<(), Error> {
+        self.core.blocks.sync(blocks.iter().copied()).await?;
+        let change = Change::Commit {
+            files: Vec::new(),
+            synced: blocks.clone(),
+            durable: false,
+        };
+        match self.change(change).await {
+            Ok(_) => {
+                self.core.blocks.committed(&[], &blocks);
+                Ok(())
+            }
+            // Another session wrote them, and it syncs and tells by itself within a second or two.
+            Err(Error::Refused(FsError::NotYourBlock(_))) => {
+                sleep(Duration::from_millis(200)).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The value of an extended attribute.
+    pub async fn getxattr(&self, inode: InodeId, name: Bytes) -> Result<Bytes, Error> {
+        let getxattr = |client: MasterClient, context, session: SessionId| {
+            let name = name.clone();
+            async move { client.getxattr(context, session, inode, name).await }
+        };
+        let value = self.core.master.ask("an extended attribute", getxattr);
+        Ok(value.await?.answer)
+    }
+
+    /// The names of all extended attributes.
+    pub async fn listxattr(&self, inode: InodeId) -> Result<Vec<Bytes>, Error> {
+        let listxattr = |client: MasterClient, context, session: SessionId| async move {
+            client.listxattr(context, session, inode).await
+        };
+        let names = self.core.master.ask("extended attributes", listxattr);
+        Ok(names.await?.answer)
+    }
+
+    /// Sets an extended attribute.
+    pub async fn setxattr(
+        &self,
+        inode: InodeId,
+        name: Bytes,
+        value: Bytes,
+        mode: XattrMode,
+    ) -> Result<(), Error> {
+        let change = Change::SetXattr {
+            inode,
+            name,
+            value,
+            mode,
+        };
+        self.changed_attr(change).await
+    }
+
+    /// Removes an extended attribute.
+    pub async fn removexattr(&self, inode: InodeId, name: Bytes) -> Result<(), Error> {
+        self.changed_attr(Change::RemoveXattr { inode, name }).await
+    }
+
+    async fn changed_attr(&self, change: Change) -> Result<(), Error> {
+        let Logged { index, answer } = self.change(change).await?;
+        let Changed::Attr(attr) = answer else {
+            return Err(Error::Unfitting("to a change of attributes".to_owned()));
+        };
+        self.learn(attr, index);
+        Ok(())
+    }
+}

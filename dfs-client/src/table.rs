@@ -1,0 +1,152 @@
+//! The files that this session holds open, and the lazy closing of those that nobody uses any more.
+//!
+//! An inode is in one of three states: in `files` (held at the master), in `closing` (being let go:
+//! whoever wants to open it waits), or in neither.
+
+use crate::{core::Core, error::Error, file::File, link::Session};
+use dfs_proto::{change::Change, id::InodeId, view::View};
+use parking_lot::Mutex;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+use tokio::sync::Notify;
+
+/// Inodes let go in one change, at the most.
+const CLOSE_MAX: usize = 1024;
+
+/// The files that are held open.
+#[derive(Default)]
+pub(crate) struct Table {
+    files: Mutex<HashMap<InodeId, Arc<File>>>,
+    /// Files whose last handle went.
+    idle: Mutex<Vec<InodeId>>,
+    closing: Mutex<HashSet<InodeId>>,
+    closed: Notify,
+    /// There is something in `idle`.
+    pub(crate) released: Notify,
+}
+
+impl Table {
+    /// The file, if it is held.
+    pub(crate) fn get(&self, inode: InodeId) -> Option<Arc<File>> {
+        self.files.lock().get(&inode).cloned()
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<File>> {
+        self.files.lock().values().cloned().collect()
+    }
+
+    /// One more handle of a file that is held, once it is not being let go; and the count of errors
+    /// that this handle need not be told.
+    pub(crate) async fn hold(&self, inode: InodeId) -> Option<(Arc<File>, u64)> {
+        loop {
+            let closed = self.closed.notified();
+            tokio::pin!(closed);
+            closed.as_mut().enable();
+            {
+                let files = self.files.lock();
+                if let Some(file) = files.get(&inode) {
+                    return Some((file.clone(), file.hold()));
+                }
+                if !self.closing.lock().contains(&inode) {
+                    return None;
+                }
+            }
+            closed.await;
+        }
+    }
+
+    /// One more handle of a file that the master has just opened.
+    pub(crate) fn add(
+        &self,
+        core: &Arc<Core>,
+        session: &Arc<Session>,
+        view: View,
+        index: u64,
+    ) -> (Arc<File>, u64) {
+        let mut files = self.files.lock();
+        if let Some(file) = files.get(&view.attr.inode) {
+            let seen = file.hold();
+            file.learn(view, index);
+            return (file.clone(), seen);
+        }
+        let inode = view.attr.inode;
+        let file = Arc::new(File::new(core.clone(), session.clone(), view, index));
+        let seen = file.hold();
+        files.insert(inode, file.clone());
+        (file, seen)
+    }
+
+    /// The last handle of a file went.
+    pub(crate) fn release(&self, inode: InodeId) {
+        self.idle.lock().push(inode);
+        self.released.notify_one();
+    }
+
+    /// Lets go of what nobody uses and what is sent; what is not sent yet stays for the next time.
+    /// Answers whether something stayed.
+    pub(crate) async fn close_idle(&self, core: &Core) -> Result<bool, Error> {
+        let mut idle = std::mem::take(&mut *self.idle.lock());
+        idle.sort_unstable();
+        idle.dedup();
+        let mut stay = Vec::new();
+        let mut gone: Vec<Arc<File>> = Vec::new();
+        {
+            let mut files = self.files.lock();
+            let mut closing = self.closing.lock();
+            for inode in idle {
+                let Some(file) = files.get(&inode) else {
+                    continue;
+                };
+                if !file.is_idle() {
+                    // Opened again, or not sent yet; in the first case its release tells.
+                    if file.is_unsent() {
+                        stay.push(inode);
+                    }
+                } else if gone.len() == CLOSE_MAX {
+                    stay.push(inode);
+                } else {
+                    closing.insert(inode);
+                    gone.extend(files.remove(&inode));
+                }
+            }
+        }
+        let again = !stay.is_empty();
+        self.idle.lock().extend(stay);
+        let outcome = close(core, &gone).await;
+        let mut closing = self.closing.lock();
+        for file in &gone {
+            closing.remove(&file.inode);
+        }
+        drop(closing);
+        self.closed.notify_waiters();
+        outcome.map(|()| again)
+    }
+
+    /// Forgets a file that cannot be held any more.
+    pub(crate) fn forget_idle(&self) {
+        let mut files = self.files.lock();
+        files.retain(|_, file| !file.is_idle());
+    }
+}
+
+async fn close(core: &Core, gone: &[Arc<File>]) -> Result<(), Error> {
+    let mut by_session: HashMap<u64, (Arc<Session>, Vec<InodeId>)> = HashMap::new();
+    for file in gone {
+        file.give_back_stream();
+        let session = file.session();
+        let list = by_session.entry(session.id.0);
+        let (_, inodes) = list.or_insert_with(|| (session, Vec::new()));
+        inodes.push(file.inode);
+    }
+    for (session, inodes) in by_session.into_values() {
+        match core.master.change(&session, Change::Close { inodes }).await {
+            // A session that is over holds nothing.
+            Ok(_) | Err(Error::SessionLost) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

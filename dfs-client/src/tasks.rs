@@ -1,0 +1,199 @@
+//! What goes on beside the calls: the events of the session, the age of dirty bytes, lazy closes,
+//! syncs in the background, reports of bad replicas. All of it ends with the client.
+
+use crate::{core::Core, error::Error, link::Session, table::Table};
+use dfs_proto::{
+    change::{Change, Changed},
+    session::{BadReplica, Event, Events},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Dirty bytes are sent at this age.
+const DIRTY_AGE: Duration = Duration::from_secs(1);
+
+/// Closes are told together after so long.
+const CLOSE_DELAY: Duration = Duration::from_millis(50);
+
+/// What the master names is synced at most so late, and a little more.
+const SYNC_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Begins them.
+pub(crate) fn start(
+    core: &Arc<Core>,
+    table: &Arc<Table>,
+    session: Arc<Session>,
+    bad: mpsc::Receiver<BadReplica>,
+    stop: &CancellationToken,
+) {
+    let (runtime, stop) = (core.runtime.clone(), stop.clone());
+    let (c, t) = (core.clone(), table.clone());
+    let watch = stop.clone().run_until_cancelled_owned(async move {
+        watch(&c, &t, session).await;
+    });
+    runtime.spawn(watch);
+    let (c, t) = (core.clone(), table.clone());
+    let age = stop.clone().run_until_cancelled_owned(async move {
+        age(&c, &t).await;
+    });
+    runtime.spawn(age);
+    let (c, t) = (core.clone(), table.clone());
+    let close = stop.clone().run_until_cancelled_owned(async move {
+        close(&c, &t).await;
+    });
+    runtime.spawn(close);
+    let c = core.clone();
+    let sync = stop.clone().run_until_cancelled_owned(async move {
+        sync(&c).await;
+    });
+    runtime.spawn(sync);
+    let c = core.clone();
+    let report = stop.clone().run_until_cancelled_owned(async move {
+        report(&c, bad).await;
+    });
+    runtime.spawn(report);
+}
+
+/// Hangs at the master for as long as there is a session, and opens the next one when it ends.
+async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
+    let mut session = first;
+    let mut after = 0;
+    loop {
+        if let Some(grant) = core.master.take_grant() {
+            core.minions.learn(grant.roster);
+        }
+        let told = tokio::select! {
+            told = core.master.events(&session, after) => told,
+            () = session.ended.cancelled() => Err(Error::SessionLost),
+        };
+        match told {
+            Ok(Events { last, events, .. }) => {
+                after = last;
+                events.into_iter().for_each(|event| happened(core, event));
+            }
+            Err(_) if session.ended.is_cancelled() => {
+                let old = session;
+                session = next_session(core).await;
+                after = 0;
+                if session.id != old.id {
+                    move_files(core, table, &session).await;
+                }
+            }
+            Err(error) => {
+                tracing::debug!("no events: {error}");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn next_session(core: &Core) -> Arc<Session> {
+    loop {
+        match core.master.session().await {
+            Ok(session) => return session,
+            Err(error) => {
+                tracing::warn!("no session: {error}");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+fn happened(core: &Core, event: Event) {
+    match event {
+        Event::Roster(roster) => core.minions.learn(roster),
+        Event::SealSoon(block) => core.blocks.seal_soon(block),
+        Event::ForgetAll => core.attrs.age_all(),
+    }
+}
+
+/// The old session is over: what it had not sent is lost, what has no name is gone, everything else
+/// is opened again by inode.
+async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>) {
+    if let Some(grant) = core.master.take_grant() {
+        core.minions.learn(grant.roster);
+    }
+    core.attrs.age_all();
+    core.blocks.forget();
+    for file in table.all() {
+        if file.session().id == session.id {
+            continue;
+        }
+        if !file.can_move() {
+            tracing::warn!(inode = %file.inode, "its session ended: the open file is lost");
+            file.lose();
+            continue;
+        }
+        let open = Change::Open {
+            inode: file.inode,
+            truncate: false,
+            kill_privileges: false,
+        };
+        match core.master.change(session, open).await {
+            Ok(logged) => {
+                if let Changed::Opened(view) = logged.answer {
+                    file.move_to(session.clone(), view, logged.index);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(inode = %file.inode, "cannot be opened again: {error}");
+                file.lose();
+            }
+        }
+    }
+    table.forget_idle();
+}
+
+/// Sends dirty bytes that are old, and all of them when writers wait for room.
+async fn age(core: &Arc<Core>, table: &Arc<Table>) {
+    let mut tick = interval(DIRTY_AGE / 4);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let age = tokio::select! {
+            _ = tick.tick() => DIRTY_AGE,
+            () = core.pressed.notified() => Duration::ZERO,
+        };
+        for inode in core.aged(age) {
+            if let Some(file) = table.get(inode) {
+                file.kick();
+            }
+        }
+    }
+}
+
+async fn close(core: &Arc<Core>, table: &Arc<Table>) {
+    loop {
+        table.released.notified().await;
+        loop {
+            sleep(CLOSE_DELAY).await;
+            match table.close_idle(core).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => tracing::warn!("closes were not told to the master: {error}"),
+            }
+        }
+    }
+}
+
+async fn sync(core: &Arc<Core>) {
+    let mut tick = interval(SYNC_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if let Ok(session) = core.master.session().await {
+            core.blocks.sync_and_tell(&session).await;
+        }
+    }
+}
+
+async fn report(core: &Arc<Core>, mut bad: mpsc::Receiver<BadReplica>) {
+    let mut replicas = Vec::new();
+    while bad.recv_many(&mut replicas, 64).await > 0 {
+        let bad = std::mem::take(&mut replicas);
+        core.master.report_bad(bad).await;
+    }
+}
