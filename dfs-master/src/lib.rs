@@ -6,5 +6,7 @@
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod lease;
 pub mod metrics;
 pub mod raft;
+pub mod repair;

@@ -1,0 +1,13 @@
+//! The cluster as the leader sees it: which minions there are, which live, which get a block.
+//!
+//! Nothing here reads a clock, a disk or the tables: moments are arguments.
+
+mod choose;
+mod liveness;
+mod room;
+mod roster;
+
+pub use choose::{Candidate, Copies, Wish, choose};
+pub use liveness::{DEAD_AFTER, SUSPECT_AFTER, judge};
+pub use room::logical_bytes;
+pub use roster::{Member, Roster};

@@ -1,0 +1,217 @@
+//! The minions that registered, when they were last heard of, and what they said.
+
+use super::{choose::Candidate, liveness::judge};
+use dfs_proto::{
+    id::MinionId,
+    minion::{DiskState, Liveness, MinionEntry, Registration},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// A minion.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it said of itself when it registered.
+    pub registration: Registration,
+    /// The count of its registrations.
+    pub incarnation: u64,
+    /// When it was last heard of.
+    pub heard: Duration,
+    /// When it registered, or this master started.
+    pub since: Duration,
+    /// Its disks, as of its last beat.
+    pub disks: Vec<DiskState>,
+    /// Whether it can be counted on, as of the last judgement.
+    pub liveness: Liveness,
+    /// It is to send a full report.
+    pub report_wanted: bool,
+}
+
+impl Member {
+    /// Bytes that its disks may still take.
+    pub fn free(&self) -> u64 {
+        self.disks
+            .iter()
+            .filter(|d| d.failed.is_none())
+            .map(|d| d.bytes_free)
+            .sum()
+    }
+
+    /// The most bytes that one of its disks may still take: a block is not spread over disks.
+    pub fn largest_free(&self) -> u64 {
+        let working = self.disks.iter().filter(|d| d.failed.is_none());
+        working.map(|d| d.bytes_free).max().unwrap_or(0)
+    }
+
+    /// Bytes that its disks have or may still take.
+    pub fn room(&self) -> u64 {
+        let working = self.disks.iter().filter(|d| d.failed.is_none());
+        working
+            .map(|d| d.bytes_free.saturating_add(d.bytes_used))
+            .sum()
+    }
+}
+
+/// All minions.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    members: BTreeMap<MinionId, Member>,
+}
+
+impl Roster {
+    /// A minion registered, or is known from before this master started.
+    pub fn register(
+        &mut self,
+        minion: MinionId,
+        registration: Registration,
+        incarnation: u64,
+        now: Duration,
+    ) {
+        let disks = registration.disks.clone();
+        let member = Member {
+            registration,
+            incarnation,
+            heard: now,
+            since: now,
+            disks,
+            liveness: Liveness::Alive,
+            report_wanted: true,
+        };
+        self.members.insert(minion, member);
+    }
+
+    /// A minion was heard of; `None` if this is not its present registration. Answers whether it
+    /// has just come back.
+    pub fn beat(
+        &mut self,
+        minion: MinionId,
+        incarnation: u64,
+        disks: Vec<DiskState>,
+        now: Duration,
+    ) -> Option<bool> {
+        let member = self.current(minion, incarnation)?;
+        member.heard = now;
+        member.disks = disks;
+        let back = member.liveness != Liveness::Alive;
+        member.liveness = Liveness::Alive;
+        Some(back)
+    }
+
+    /// The minion, if this is its present registration.
+    pub fn current(&mut self, minion: MinionId, incarnation: u64) -> Option<&mut Member> {
+        self.members
+            .get_mut(&minion)
+            .filter(|member| member.incarnation == incarnation)
+    }
+
+    /// A minion.
+    pub fn get(&self, minion: MinionId) -> Option<&Member> {
+        self.members.get(&minion)
+    }
+
+    /// Judges all; answers those whose liveness changed.
+    pub fn judge(&mut self, now: Duration) -> Vec<(MinionId, Liveness)> {
+        let mut changed = Vec::new();
+        for (minion, member) in &mut self.members {
+            let liveness = judge(now.saturating_sub(member.heard));
+            if liveness != member.liveness {
+                member.liveness = liveness;
+                changed.push((*minion, liveness));
+            }
+        }
+        changed
+    }
+
+    /// This master was not able to listen for so long: nobody's silence counts for that.
+    pub fn forgive(&mut self, late: Duration) {
+        for member in self.members.values_mut() {
+            member.heard += late;
+        }
+    }
+
+    /// Whether a minion is one that can be counted on now.
+    pub fn is_alive(&self, minion: MinionId) -> bool {
+        self.liveness(minion) == Liveness::Alive
+    }
+
+    /// What is thought of a minion; one that is not known is dead.
+    pub fn liveness(&self, minion: MinionId) -> Liveness {
+        self.members
+            .get(&minion)
+            .map_or(Liveness::Dead, |member| member.liveness)
+    }
+
+    /// All, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (MinionId, &Member)> {
+        self.members
+            .iter()
+            .map(|(minion, member)| (*minion, member))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// As clients see them.
+    pub fn entries(&self) -> Vec<MinionEntry> {
+        let entry = |(minion, member): (MinionId, &Member)| MinionEntry {
+            minion,
+            addresses: member.registration.addresses.clone(),
+            host: member.registration.host.clone(),
+            liveness: member.liveness,
+        };
+        self.iter().map(entry).collect()
+    }
+
+    /// As placement sees them.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |(minion, member): (MinionId, &Member)| Candidate {
+            minion,
+            host: member.registration.host.clone(),
+            rack: member.registration.rack.clone(),
+            free: member.largest_free(),
+            liveness: member.liveness,
+        };
+        self.iter().map(candidate).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registration() -> Registration {
+        Registration {
+            filesystem: None,
+            minion: None,
+            addresses: vec!["memory:m".to_owned()],
+            host: "h".to_owned(),
+            rack: String::new(),
+            build: String::new(),
+            disks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn silence_makes_suspect_then_dead_and_a_beat_mends_it() {
+        let at = Duration::from_secs;
+        let mut roster = Roster::default();
+        roster.register(MinionId(1), registration(), 4, at(100));
+        assert!(roster.judge(at(102)).is_empty());
+        assert_eq!(roster.judge(at(103)), [(MinionId(1), Liveness::Suspect)]);
+        assert_eq!(roster.judge(at(130)), [(MinionId(1), Liveness::Dead)]);
+        assert_eq!(roster.beat(MinionId(1), 3, Vec::new(), at(131)), None);
+        assert_eq!(roster.beat(MinionId(1), 4, Vec::new(), at(131)), Some(true));
+        assert_eq!(
+            roster.beat(MinionId(1), 4, Vec::new(), at(132)),
+            Some(false)
+        );
+        roster.forgive(at(20));
+        assert!(roster.judge(at(152)).is_empty());
+    }
+}

@@ -1,0 +1,157 @@
+//! One replica as its minion tells of it, against the block's row: what is to be done.
+
+use crate::engine::reader::{BlockRow, BlockState, ReplicaHealth};
+use dfs_proto::{block::ReplicaState, id::MinionId, minion::Task};
+
+use crate::engine::command::ReplicaNews;
+
+/// What is to be done about a replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remedy {
+    /// Nothing: it is as it should be, or not settled yet.
+    Nothing,
+    /// The row is to learn this.
+    Tell(ReplicaNews),
+    /// The minion is to do this.
+    Order(Task),
+}
+
+/// What is to be done about a replica that a minion has.
+pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> Remedy {
+    let Some(row) = row else {
+        // Rows are there before bytes, and go after them: nothing will ever name this.
+        return Remedy::Order(Task::Drop {
+            placement: u32::MAX,
+        });
+    };
+    let Some((_, health)) = row.replicas.iter().find(|(of, _)| *of == minion) else {
+        return Remedy::Order(Task::Drop {
+            placement: row.placement,
+        });
+    };
+    match row.state {
+        BlockState::Reclaiming => Remedy::Order(Task::Drop {
+            placement: row.placement,
+        }),
+        BlockState::Open => Remedy::Nothing,
+        BlockState::Sealed(length) if held.length < length => match health {
+            ReplicaHealth::Lost => Remedy::Order(Task::Drop {
+                placement: row.placement,
+            }),
+            ReplicaHealth::Writing | ReplicaHealth::Whole => Remedy::Tell(ReplicaNews::Worthless),
+        },
+        BlockState::Sealed(length) if !held.sealed => Remedy::Order(Task::Seal { length }),
+        BlockState::Sealed(length) if held.length > length => Remedy::Order(Task::Seal { length }),
+        BlockState::Sealed(length) => match health {
+            ReplicaHealth::Whole => Remedy::Nothing,
+            ReplicaHealth::Writing | ReplicaHealth::Lost => {
+                Remedy::Tell(ReplicaNews::Sealed { length })
+            }
+        },
+    }
+}
+
+/// What is to be done about a replica that a minion should have and did not name in its report. It
+/// is asked again, because the report may be older than the block.
+pub fn missing(minion: MinionId, row: &BlockRow) -> Remedy {
+    let health = row
+        .replicas
+        .iter()
+        .find(|(of, _)| *of == minion)
+        .map(|(_, health)| *health);
+    match (row.state, health) {
+        (_, None | Some(ReplicaHealth::Lost)) => Remedy::Nothing,
+        (BlockState::Open, _) => Remedy::Nothing,
+        (BlockState::Reclaiming, _) => Remedy::Tell(ReplicaNews::Dropped {
+            placement: row.placement,
+        }),
+        (BlockState::Sealed(length), _) => Remedy::Order(Task::Seal { length }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_proto::id::{BlockId, SessionId};
+
+    const US: MinionId = MinionId(1);
+
+    fn row(state: BlockState, health: ReplicaHealth) -> BlockRow {
+        let replicas = vec![(US, health)];
+        BlockRow {
+            session: SessionId(1),
+            replicas,
+            placement: 3,
+            state,
+            synced: 0,
+        }
+    }
+
+    fn held(length: u32, sealed: bool) -> ReplicaState {
+        ReplicaState {
+            block: BlockId(1),
+            length,
+            synced: length,
+            sealed,
+            damaged: false,
+        }
+    }
+
+    #[test]
+    fn what_a_minion_holds_is_compared() {
+        use ReplicaHealth::{Lost, Whole, Writing};
+        let sealed = |health| row(BlockState::Sealed(100), health);
+        let drop = |placement| Remedy::Order(Task::Drop { placement });
+        let seal = Remedy::Order(Task::Seal { length: 100 });
+        let told = Remedy::Tell(ReplicaNews::Sealed { length: 100 });
+        let cases = [
+            (held(5, false), None, drop(u32::MAX)),
+            (
+                held(5, false),
+                Some(row(BlockState::Open, Writing)),
+                Remedy::Nothing,
+            ),
+            (
+                held(5, true),
+                Some(row(BlockState::Reclaiming, Whole)),
+                drop(3),
+            ),
+            (held(100, true), Some(sealed(Whole)), Remedy::Nothing),
+            (held(100, true), Some(sealed(Writing)), told),
+            (held(100, true), Some(sealed(Lost)), told),
+            (held(120, false), Some(sealed(Writing)), seal),
+            (
+                held(90, false),
+                Some(sealed(Writing)),
+                Remedy::Tell(ReplicaNews::Worthless),
+            ),
+            (held(90, false), Some(sealed(Lost)), drop(3)),
+        ];
+        for (held, row, expected) in cases {
+            assert_eq!(
+                remedy(US, &held, row.as_ref()),
+                expected,
+                "{held:?} {row:?}"
+            );
+        }
+        assert_eq!(
+            remedy(MinionId(2), &held(5, true), Some(&sealed(Whole))),
+            drop(3)
+        );
+    }
+
+    #[test]
+    fn what_a_minion_does_not_hold_is_asked_for() {
+        use ReplicaHealth::{Lost, Whole, Writing};
+        let sealed = |health| row(BlockState::Sealed(100), health);
+        let seal = Remedy::Order(Task::Seal { length: 100 });
+        assert_eq!(missing(US, &sealed(Whole)), seal);
+        assert_eq!(missing(US, &sealed(Lost)), Remedy::Nothing);
+        assert_eq!(
+            missing(US, &row(BlockState::Open, Writing)),
+            Remedy::Nothing
+        );
+        let dropped = Remedy::Tell(ReplicaNews::Dropped { placement: 3 });
+        assert_eq!(missing(US, &row(BlockState::Reclaiming, Whole)), dropped);
+    }
+}

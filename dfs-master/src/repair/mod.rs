@@ -1,0 +1,12 @@
+//! Keeping blocks as they should be: what minions hold against what the rows say, orders until they
+//! are carried out, blocks of dead writers, and the survey of what is endangered.
+
+mod compare;
+mod orders;
+mod settle;
+mod survey;
+
+pub use compare::{Remedy, missing, remedy};
+pub use orders::Desk;
+pub use settle::{Measures, Settling, next};
+pub use survey::{Survey, Tally};

@@ -1,0 +1,191 @@
+//! Ending blocks: those whose writer is gone are measured on their replicas and sealed by what
+//! those have; those that are sealed are sealed on every replica.
+
+use crate::engine::{
+    command::Measured,
+    reader::{BlockRow, BlockState, ReplicaHealth},
+};
+use dfs_proto::{
+    id::{BlockId, MinionId},
+    minion::{Liveness, Task},
+};
+use std::collections::{BTreeMap, HashMap};
+
+/// What replicas of blocks without a writer have, as far as it has been told: a length, or `None`
+/// where the minion does not have the replica.
+#[derive(Debug, Default)]
+pub struct Measures {
+    told: HashMap<BlockId, BTreeMap<MinionId, Option<u32>>>,
+}
+
+impl Measures {
+    /// A minion has told.
+    pub fn tell(&mut self, block: BlockId, minion: MinionId, length: Option<u32>) {
+        self.told.entry(block).or_default().insert(minion, length);
+    }
+
+    /// The block is settled, or the answers are of no use any more.
+    pub fn forget(&mut self, block: BlockId) {
+        self.told.remove(&block);
+    }
+
+    /// What has been told of a block.
+    pub fn of(&self, block: BlockId) -> BTreeMap<MinionId, Option<u32>> {
+        self.told.get(&block).cloned().unwrap_or_default()
+    }
+}
+
+/// The next step towards a settled block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Settling {
+    /// These minions are to be ordered to do this.
+    Order(Vec<MinionId>, Task),
+    /// The block is to be sealed by these measures.
+    Seal {
+        /// What the replicas have that answered.
+        measured: Vec<Measured>,
+        /// Whether no other will answer.
+        waited: bool,
+    },
+    /// Nothing can be done now.
+    Wait,
+}
+
+/// The next step for a block: its writer is there or gone, its replicas are on minions of this
+/// liveness, and have this.
+pub fn next(
+    row: &BlockRow,
+    writer_gone: bool,
+    told: &BTreeMap<MinionId, Option<u32>>,
+    liveness: impl Fn(MinionId) -> Liveness,
+) -> Settling {
+    let kept = || {
+        row.replicas
+            .iter()
+            .filter(|(_, health)| *health != ReplicaHealth::Lost)
+    };
+    match row.state {
+        BlockState::Reclaiming => Settling::Wait,
+        BlockState::Open if !writer_gone => Settling::Wait,
+        BlockState::Sealed(length) => {
+            let unsealed = kept().filter(|(of, health)| {
+                *health == ReplicaHealth::Writing && liveness(*of) == Liveness::Alive
+            });
+            order(unsealed.map(|(of, _)| *of).collect(), Task::Seal { length })
+        }
+        BlockState::Open => {
+            let silent = || {
+                kept()
+                    .map(|(of, _)| *of)
+                    .filter(|of| !told.contains_key(of))
+            };
+            let ask: Vec<MinionId> = silent()
+                .filter(|of| liveness(*of) == Liveness::Alive)
+                .collect();
+            if !ask.is_empty() {
+                return order(ask, Task::Measure);
+            }
+            if silent().any(|of| liveness(of) != Liveness::Dead) {
+                return Settling::Wait;
+            }
+            let has = |(of, length): (&MinionId, &Option<u32>)| {
+                length.map(|length| Measured {
+                    minion: *of,
+                    length,
+                })
+            };
+            let measured: Vec<Measured> = told.iter().filter_map(has).collect();
+            Settling::Seal {
+                measured,
+                waited: true,
+            }
+        }
+    }
+}
+
+fn order(minions: Vec<MinionId>, task: Task) -> Settling {
+    if minions.is_empty() {
+        Settling::Wait
+    } else {
+        Settling::Order(minions, task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_proto::id::SessionId;
+
+    const A: MinionId = MinionId(1);
+    const B: MinionId = MinionId(2);
+
+    fn row(state: BlockState) -> BlockRow {
+        let replicas = vec![(A, ReplicaHealth::Writing), (B, ReplicaHealth::Writing)];
+        BlockRow {
+            session: SessionId(1),
+            replicas,
+            placement: 1,
+            state,
+            synced: 0,
+        }
+    }
+
+    #[test]
+    fn a_block_without_a_writer_is_measured_where_it_can_be() {
+        let open = row(BlockState::Open);
+        let mut told = BTreeMap::new();
+        let all_alive = |_| Liveness::Alive;
+        assert_eq!(next(&open, false, &told, all_alive), Settling::Wait);
+        let both = Settling::Order(vec![A, B], Task::Measure);
+        assert_eq!(next(&open, true, &told, all_alive), both);
+
+        told.insert(A, Some(10));
+        let late = |of| {
+            if of == B {
+                Liveness::Suspect
+            } else {
+                Liveness::Alive
+            }
+        };
+        assert_eq!(next(&open, true, &told, late), Settling::Wait);
+        let dead = |of| {
+            if of == B {
+                Liveness::Dead
+            } else {
+                Liveness::Alive
+            }
+        };
+        let measured = vec![Measured {
+            minion: A,
+            length: 10,
+        }];
+        let seal = Settling::Seal {
+            measured: measured.clone(),
+            waited: true,
+        };
+        assert_eq!(next(&open, true, &told, dead), seal);
+
+        told.insert(B, None);
+        assert_eq!(
+            next(&open, true, &told, all_alive),
+            Settling::Seal {
+                measured,
+                waited: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_sealed_block_is_sealed_on_its_replicas() {
+        let sealed = row(BlockState::Sealed(7));
+        let dead = |of| {
+            if of == B {
+                Liveness::Dead
+            } else {
+                Liveness::Alive
+            }
+        };
+        let order = Settling::Order(vec![A], Task::Seal { length: 7 });
+        assert_eq!(next(&sealed, false, &BTreeMap::new(), dead), order);
+    }
+}
