@@ -12,6 +12,7 @@ pub mod logs;
 pub mod mount;
 pub mod pattern;
 pub mod process;
+pub mod recording;
 pub mod shell;
 pub mod space;
 pub mod stall;

@@ -1,6 +1,6 @@
 //! Bytes that say where they belong, so that a lost, stale, torn or misplaced one is recognised.
 
-use crate::wait::Stopwatch;
+use crate::wait::{self, Stopwatch};
 use std::{
     fs::File,
     io::{self, Read, Write},
@@ -47,20 +47,51 @@ impl Pace {
     }
 }
 
+/// What was written, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// How much.
+    pub bytes: u64,
+    /// What the calls went through.
+    pub pace: Pace,
+}
+
+/// The largest file that is written until something happens.
+const UNTIL_BYTES_MAX: u64 = 1 << 30;
+
 /// Writes `bytes` of stream `seed` to a new file, then fsyncs it.
 pub fn write(path: &Path, seed: u64, bytes: u64) -> io::Result<Pace> {
+    let file = File::create(path)?;
+    write_steps(file, seed, bytes, || false).map(|written| written.pace)
+}
+
+/// Writes stream `seed` to a new file until `over`, at a pace that leaves others some room, then
+/// fsyncs it.
+pub fn write_until(path: &Path, seed: u64, over: impl Fn() -> bool) -> io::Result<Written> {
+    let file = File::create(path)?;
+    write_steps(file, seed, UNTIL_BYTES_MAX, || {
+        wait::last(Duration::from_millis(4));
+        over()
+    })
+}
+
+fn write_steps(
+    mut file: File,
+    seed: u64,
+    bytes: u64,
+    over: impl Fn() -> bool,
+) -> io::Result<Written> {
     let mut pace = Pace::default();
-    let mut file = pace.time(|| File::create(path))?;
     let mut step = vec![0; STEP];
     let mut at = 0;
-    while at < bytes {
+    while at < bytes && !over() {
         let len = usize::try_from(bytes - at).map_or(STEP, |left| left.min(STEP));
         fill(seed, at, &mut step[..len]);
         pace.time(|| file.write_all(&step[..len]))?;
         at += len as u64;
     }
     pace.time(|| file.sync_all())?;
-    Ok(pace)
+    Ok(Written { bytes: at, pace })
 }
 
 /// Reads a file whole and compares it with stream `seed`; the first difference is an error.

@@ -83,13 +83,9 @@ const FLOORS: &[(&str, Floors)] = &[
             (1, &["link"]),
             (2, &["cache"]),
             (3, &["read", "write"]),
-            (4, &["core"]),
-            (5, &["file"]),
-            (6, &["table"]),
-            (7, &["handle", "tasks"]),
-            (8, &["fs"]),
-            (9, &["names"]),
-            (10, &["lib"]),
+            (4, &["handle", "file", "dir"]),
+            (5, &["fs"]),
+            (6, &["lib"]),
         ],
     ),
     (
@@ -103,7 +99,16 @@ const FLOORS: &[(&str, Floors)] = &[
             (5, &["lib", "main"]),
         ],
     ),
-    ("dfs-cli", &[(0, &["args"]), (2, &["main"])]),
+    (
+        "dfs-cli",
+        &[
+            (0, &["args", "failure", "text", "mounts"]),
+            (1, &["place"]),
+            (2, &["admin"]),
+            (3, &["status", "ls", "stat", "locate", "mount", "umount"]),
+            (4, &["main"]),
+        ],
+    ),
     (
         "tests",
         &[

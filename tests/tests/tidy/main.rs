@@ -18,7 +18,7 @@ const FILES_MAX: usize = 12;
 /// the number with the file; take the line out when the file is within the limit.
 const LONG_FILES: &[(&str, usize)] = &[];
 
-/// Folders that hold more files than a folder should, with the number they may not exceed.
+/// Folders that hold more files (a sibling `x_tests.rs` does not count) than a folder should, with the number they may not exceed.
 const FULL_FOLDERS: &[(&str, usize)] = &[
     ("dfs-proto/src", 14),
     ("dfs-proto/src/wire", 17),
@@ -98,6 +98,9 @@ fn files_stay_short() {
 fn folders_hold_few_files() {
     let mut count: BTreeMap<String, usize> = BTreeMap::new();
     for source in sources() {
+        if source.path.ends_with("_tests.rs") {
+            continue;
+        }
         let (folder, _) = source.path.rsplit_once('/').expect("below a crate");
         *count.entry(folder.to_owned()).or_default() += 1;
     }

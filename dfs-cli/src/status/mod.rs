@@ -1,0 +1,11 @@
+//! `dfs status`: how the cluster is, for people and for programs.
+
+mod command;
+mod health;
+mod json;
+mod people;
+
+pub(crate) use command::run;
+
+#[cfg(test)]
+pub(crate) use health::tests;
