@@ -26,7 +26,7 @@ use std::{
 pub(crate) const FSTYPE: &str = "fuse.dfs";
 
 const DEVICE: &str = "/dev/fuse";
-const HELPER: &str = "fusermount3";
+const FUSERMOUNT: &str = "fusermount3";
 
 /// Why a directory could not be mounted on.
 #[derive(Debug, thiserror::Error)]
@@ -34,12 +34,12 @@ pub enum AttachError {
     /// The kernel has no FUSE.
     #[error("{DEVICE} is not there: load the kernel's module (modprobe fuse)")]
     NoDevice,
-    /// The mount helper is missing.
-    #[error("{HELPER} is needed to mount as an ordinary user: install the package fuse3")]
-    NoHelper,
-    /// The helper refused.
-    #[error("{HELPER} refused: {0}")]
-    HelperRefused(String),
+    /// It is missing.
+    #[error("{FUSERMOUNT} is needed to mount as an ordinary user: install the package fuse3")]
+    NoFusermount,
+    /// It refused.
+    #[error("{FUSERMOUNT} refused: {0}")]
+    FusermountRefused(String),
     /// The kernel refused.
     #[error("the kernel refused the mount: {0}")]
     Refused(#[from] Errno),
@@ -65,12 +65,12 @@ pub(crate) fn attach(
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
         Err(error) => return Err(error.into()),
     }
-    match attach_by_helper(dir, &source, options, !options.private) {
-        Err(AttachError::HelperRefused(why)) if why.contains("user_allow_other") => {
+    match attach_by_fusermount(dir, &source, options, !options.private) {
+        Err(AttachError::FusermountRefused(why)) if why.contains("user_allow_other") => {
             tracing::info!(
                 "only this user will see the mount: user_allow_other is not set in /etc/fuse.conf"
             );
-            attach_by_helper(dir, &source, options, false)
+            attach_by_fusermount(dir, &source, options, false)
         }
         other => other,
     }
@@ -84,12 +84,12 @@ pub(crate) fn detach(dir: &Path) -> Result<(), AttachError> {
         Err(Errno::EPERM) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let mut helper = Command::new(HELPER);
-    helper.args(["-u", "-z", "--"]).arg(dir);
-    let output = helper
+    let mut fusermount = Command::new(FUSERMOUNT);
+    fusermount.args(["-u", "-z", "--"]).arg(dir);
+    let output = fusermount
         .stdin(Stdio::null())
         .output()
-        .map_err(|_| AttachError::NoHelper)?;
+        .map_err(|_| AttachError::NoFusermount)?;
     if output.status.success() {
         return Ok(());
     }
@@ -126,7 +126,7 @@ fn attach_directly(
     )
 }
 
-fn attach_by_helper(
+fn attach_by_fusermount(
     dir: &Path,
     source: &str,
     options: &MountOptions,
@@ -137,16 +137,18 @@ fn attach_by_helper(
     words.extend(allow_other.then_some("allow_other"));
     let words = format!("{},fsname={source},subtype=dfs", words.join(","));
     let (ours, theirs) = UnixStream::pair()?;
-    let mut helper = Command::new(HELPER);
-    helper.arg("-o").arg(words).arg("--").arg(dir);
-    // The helper sends the descriptor over the socket whose number this variable has: its stdin.
-    helper.env("_FUSE_COMMFD", "0").stdin(OwnedFd::from(theirs));
-    let child = helper
+    let mut fusermount = Command::new(FUSERMOUNT);
+    fusermount.arg("-o").arg(words).arg("--").arg(dir);
+    // It sends the descriptor over the socket whose number this variable has: its stdin.
+    fusermount
+        .env("_FUSE_COMMFD", "0")
+        .stdin(OwnedFd::from(theirs));
+    let child = fusermount
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|_| AttachError::NoHelper)?;
-    drop(helper);
+        .map_err(|_| AttachError::NoFusermount)?;
+    drop(fusermount);
     let received = receive(&ours);
     let output = child.wait_with_output()?;
     match received? {
@@ -155,7 +157,7 @@ fn attach_by_helper(
     }
 }
 
-/// The descriptor that the helper sends; `None` if it hung up without one.
+/// The descriptor that fusermount3 sends; `None` if it hung up without one.
 fn receive(socket: &UnixStream) -> Result<Option<OwnedFd>, Errno> {
     let mut byte = [0u8];
     let mut bytes = [IoSliceMut::new(&mut byte)];
@@ -180,7 +182,7 @@ fn receive(socket: &UnixStream) -> Result<Option<OwnedFd>, Errno> {
 }
 
 fn refusal(stderr: &[u8]) -> AttachError {
-    AttachError::HelperRefused(String::from_utf8_lossy(stderr).trim().to_owned())
+    AttachError::FusermountRefused(String::from_utf8_lossy(stderr).trim().to_owned())
 }
 
 #[cfg(test)]
