@@ -366,6 +366,8 @@ impl State {
 
     /// Notes an error, to be told once by every handle.
     pub(super) fn failed(&mut self, error: Error) {
+        // A handle whose bytes went with their session stays unusable until it is closed.
+        self.lost |= error == Error::SessionLost;
         self.errors += 1;
         self.error = Some(error);
     }
