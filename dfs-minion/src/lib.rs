@@ -4,5 +4,15 @@
 //! chain, syncs, serves reads with their checksums, tells the master what it holds, and carries
 //! out the master's orders. It never dials a client, and knows neither names nor files.
 
+mod append;
+mod beat;
 pub mod daemon;
+mod format;
+mod marker;
+mod orders;
+mod service;
 pub mod settings;
+mod store;
+
+pub use beat::BeatError;
+pub use marker::MarkerError;

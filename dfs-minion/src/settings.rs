@@ -1,64 +1,61 @@
 //! What can be set at a minion: flags, `DFS_MINION_*` in the environment, keys of a TOML file.
 
 use clap::Parser;
-use std::{path::PathBuf, time::Duration};
+use dfs_host::{logs::LogSettings, settings::parse_bytes};
+use std::path::PathBuf;
 
 /// Keeps blocks of a dfs file system on the disks of this machine.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "dfs-minion", version)]
 pub struct Settings {
     /// Data directories, one for each disk, separated by commas
-    #[arg(
-        long,
-        env = "DFS_MINION_DATA",
-        value_delimiter = ',',
-        default_value = "/var/lib/dfs/minion"
-    )]
+    #[arg(long, value_delimiter = ',', default_value = "/var/lib/dfs/minion")]
     pub data: Vec<PathBuf>,
 
     /// Addresses of the masters, separated by commas
-    #[arg(
-        long,
-        env = "DFS_MINION_MASTER",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:7400"
-    )]
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7400")]
     pub master: Vec<String>,
 
     /// Where to listen; port 0 picks a free one
-    #[arg(long, env = "DFS_MINION_LISTEN", default_value = "127.0.0.1:7500")]
+    #[arg(long, default_value = "127.0.0.1:7500")]
     pub listen: String,
 
     /// What to tell others to dial [default: where it listens]
-    #[arg(long, env = "DFS_MINION_ADVERTISE")]
+    #[arg(long)]
     pub advertise: Option<String>,
 
-    /// Unix socket for clients on this machine, or "none" [default: `socket` in the first data
+    /// Unix socket for those on this machine, or "none" [default: `socket` in the first data
     /// directory]
-    #[arg(long, env = "DFS_MINION_SOCKET")]
+    #[arg(long)]
     pub socket: Option<String>,
 
     /// Name of this machine: copies of a block go to different ones [default: the host name]
-    #[arg(long, env = "DFS_MINION_HOST")]
+    #[arg(long)]
     pub host: Option<String>,
 
     /// Rack of this machine, where there are racks
-    #[arg(long, env = "DFS_MINION_RACK", default_value = "")]
+    #[arg(long, default_value = "")]
     pub rack: String,
 
-    /// MiB on each disk that no block may take [default: 2 % of the disk, 16 to 1024]
-    #[arg(long, env = "DFS_MINION_RESERVE_MIB")]
-    pub reserve_mib: Option<u64>,
+    /// Space on each disk that no block may take [default: 2 % of it, 16 MiB to 1 GiB]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub reserve: Option<u64>,
 
     /// Threads for the blocking calls to each disk
-    #[arg(long, env = "DFS_MINION_DISK_THREADS", default_value_t = 8,
-          value_parser = clap::value_parser!(u16).range(2..=64))]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=64))]
     pub disk_threads: u16,
 
-    /// MiB of bytes in flight that appends and reads may hold in memory together
-    #[arg(long, env = "DFS_MINION_FLIGHT_MIB", default_value_t = 48,
-          value_parser = clap::value_parser!(u32).range(8..=4096))]
-    pub flight_mib: u32,
+    /// Bytes of appends that may be in flight together
+    #[arg(long, value_name = "BYTES", default_value = "48MiB", value_parser = parse_bytes)]
+    pub flight: u64,
+
+    /// Take empty data directories as new disks although others of this minion are missing
+    #[arg(long)]
+    pub accept_new_disks: bool,
+
+    /// How it logs.
+    #[command(flatten)]
+    pub logs: LogSettings,
 }
 
 impl Settings {
@@ -71,7 +68,19 @@ impl Settings {
         "127.0.0.1:0".clone_into(&mut settings.listen);
         settings
     }
+}
 
-    /// How long appends wait for the one before them.
-    pub const PREDECESSOR_WAIT: Duration = Duration::from_secs(1);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_of_the_contract_is_understood() {
+        let line = "dfs-minion --data /a,/b --master m:7400 --listen 127.0.0.1:0 --socket none \
+                    --host h --rack r --reserve 1GiB --log-format json";
+        let settings = Settings::parse_from(line.split_whitespace());
+        assert_eq!(settings.data.len(), 2);
+        assert_eq!(settings.reserve, Some(1 << 30));
+        assert_eq!(settings.flight, 48 << 20);
+    }
 }

@@ -1,0 +1,152 @@
+//! Orders of the master: carried out in tasks, each once, never an older one after a newer one.
+//!
+//! The master repeats an order until it is told how it ended. What is being carried out is not begun
+//! again; what ended is carried out again, which changes nothing.
+
+use crate::store::Store;
+use dfs_proto::{
+    block::ReplicaState,
+    error::BlockError,
+    id::BlockId,
+    minion::{Finished, Order, Task},
+};
+use parking_lot::Mutex;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
+
+/// Orders that are under way, at the most; the master repeats the others.
+const UNDER_WAY_MAX: usize = 2048;
+
+/// Orders that are carried out at the same time.
+const AT_ONCE: usize = 8;
+
+/// The longest that one order takes; afterwards it is reported as failed, and the master decides.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The orders under way, and how others ended.
+pub(crate) struct Orders {
+    store: Arc<Store>,
+    under_way: Mutex<HashSet<(u64, u64)>>,
+    finished: Mutex<Vec<Finished>>,
+    turns: Semaphore,
+    /// Told when an order has ended.
+    pub(crate) ended: Notify,
+}
+
+impl Orders {
+    /// No orders.
+    pub(crate) fn new(store: Arc<Store>) -> Orders {
+        Orders {
+            store,
+            under_way: Mutex::default(),
+            finished: Mutex::default(),
+            turns: Semaphore::new(AT_ONCE),
+            ended: Notify::new(),
+        }
+    }
+
+    /// Begins to carry out what is not under way yet.
+    pub(crate) fn carry_out(self: &Arc<Self>, orders: Vec<Order>) {
+        let mut drops = Vec::new();
+        for order in orders {
+            let key = (order.term, order.number);
+            let begun = {
+                let mut under_way = self.under_way.lock();
+                under_way.len() < UNDER_WAY_MAX && under_way.insert(key)
+            };
+            if !begun {
+                continue;
+            }
+            let known = self.store.block(order.block);
+            if known.is_some_and(|block| !block.note_order(key)) {
+                self.finish(
+                    &order,
+                    Err("a later order was carried out before it".into()),
+                );
+                continue;
+            }
+            match order.task {
+                Task::Drop { .. } => drops.push(order),
+                Task::Seal { .. } | Task::Measure => {
+                    let orders = Arc::clone(self);
+                    tokio::spawn(async move { orders.one(order).await });
+                }
+            }
+        }
+        if !drops.is_empty() {
+            let orders = Arc::clone(self);
+            tokio::spawn(async move { orders.drop_all(drops).await });
+        }
+    }
+
+    async fn one(&self, order: Order) {
+        let Ok(_turn) = self.turns.acquire().await else {
+            return;
+        };
+        let work = async {
+            match order.task {
+                Task::Seal { length } => self.seal(order.block, length).await,
+                Task::Measure => Ok(self.store.close(order.block).await),
+                Task::Drop { .. } => self.store.drop_blocks(&[order.block]).await.map(|()| None),
+            }
+        };
+        let outcome = timeout(TIMEOUT, work).await;
+        let outcome = outcome.map_err(|_| "the disk does not answer".to_owned());
+        let outcome = outcome.and_then(|done| done.map_err(|error| error.to_string()));
+        self.finish(&order, outcome);
+    }
+
+    async fn seal(&self, block: BlockId, length: u32) -> Result<Option<ReplicaState>, BlockError> {
+        match self.store.seal(block, length).await {
+            Ok(replica) => Ok(Some(replica)),
+            // It stays as it is, and its state tells the master that it is worthless.
+            Err(BlockError::Short { .. } | BlockError::Sealed { .. }) => {
+                Ok(self.store.replica(block))
+            }
+            Err(BlockError::NotHere(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All at once, because one sync of the folder serves them all.
+    async fn drop_all(&self, orders: Vec<Order>) {
+        let Ok(_turn) = self.turns.acquire().await else {
+            return;
+        };
+        let blocks: Vec<BlockId> = orders.iter().map(|order| order.block).collect();
+        let dropped = timeout(TIMEOUT, self.store.drop_blocks(&blocks)).await;
+        let outcome = match dropped {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the disk does not answer".to_owned()),
+        };
+        for order in orders {
+            self.finish(&order, outcome.clone());
+        }
+    }
+
+    fn finish(&self, order: &Order, outcome: Result<Option<ReplicaState>, String>) {
+        tracing::debug!(?order, ?outcome, "order carried out");
+        self.under_way.lock().remove(&(order.term, order.number));
+        self.finished.lock().push(Finished {
+            term: order.term,
+            number: order.number,
+            block: order.block,
+            outcome,
+        });
+        self.ended.notify_one();
+    }
+
+    /// How orders ended that the master was not told of yet.
+    pub(crate) fn finished(&self) -> Vec<Finished> {
+        self.finished.lock().clone()
+    }
+
+    /// Forgets the first `told`: the master knows.
+    pub(crate) fn told(&self, told: usize) {
+        self.finished.lock().drain(..told);
+    }
+}

@@ -1,0 +1,112 @@
+//! What a minion answers: appends, syncs, reads, measures. Checks, hands on, translates nothing.
+//!
+//! tarpc drops a handler whose caller gave up, so whatever has more than one step runs in a task of
+//! its own. Bytes in flight are bounded: whoever comes when there is no room waits, then is refused.
+
+use crate::{
+    append::{Appender, settled},
+    store::Store,
+};
+use dfs_proto::{
+    block::{Capability, ReplicaState},
+    error::BlockError,
+    id::{BlockId, MinionId},
+    service::{Append, Appended, BlockBytes, Minion},
+    wire::Identity,
+};
+use parking_lot::RwLock;
+use std::{sync::Arc, time::Duration};
+use tarpc::context::Context;
+use tokio::{sync::Semaphore, time::timeout};
+
+/// The longest that a request waits for room, a read for the disk, a sync for the disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who this minion is; filled in when a master has registered it.
+pub(crate) type Who = Arc<RwLock<Identity>>;
+
+/// The service, one clone for each request.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) store: Arc<Store>,
+    pub(crate) appender: Arc<Appender>,
+    pub(crate) who: Who,
+    /// KiB of bytes in flight.
+    pub(crate) flight: Arc<Semaphore>,
+}
+
+impl Service {
+    /// Does something that holds `bytes` in memory, in a task of its own and within `PATIENCE`.
+    async fn within_budget<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl Future<Output = Result<T, BlockError>> + Send + 'static,
+    ) -> Result<T, BlockError> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.flight).acquire_many_owned(kib);
+        let Ok(Ok(room)) = timeout(PATIENCE, room).await else {
+            return Err(BlockError::Unavailable("too many bytes in flight".into()));
+        };
+        let task = tokio::spawn(async move {
+            let answer = work.await;
+            drop(room);
+            answer
+        });
+        task.await
+            .unwrap_or_else(|_| Err(BlockError::Unavailable("a request panicked".into())))
+    }
+}
+
+impl Minion for Service {
+    async fn append(self, _: Context, append: Append) -> Result<Appended, BlockError> {
+        let appender = Arc::clone(&self.appender);
+        let bytes = append.bytes.0.len() as u64;
+        self.within_budget(bytes, async move { appender.append(append).await })
+            .await
+    }
+
+    async fn sync(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+        end: u32,
+    ) -> Result<(), BlockError> {
+        let block = self.store.block(block).ok_or(BlockError::NotHere(block))?;
+        let pending = block.sync_to(end)?;
+        match timeout(PATIENCE, settled(&block, pending)).await {
+            Ok(synced) => synced.map(drop),
+            Err(_) => Err(BlockError::Unavailable("the disk does not answer".into())),
+        }
+    }
+
+    async fn read(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+        start: u32,
+        end: u32,
+    ) -> Result<BlockBytes, BlockError> {
+        // A read has one step that matters: it may be dropped half-way.
+        match timeout(PATIENCE, self.store.read(block, start, end)).await {
+            Ok(read) => read,
+            Err(_) => Err(BlockError::Unavailable("the disk does not answer".into())),
+        }
+    }
+
+    async fn measure(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+    ) -> Result<ReplicaState, BlockError> {
+        let there = self.store.block(block).ok_or(BlockError::NotHere(block))?;
+        there.in_service()?;
+        there.replica().ok_or(BlockError::NotHere(block))
+    }
+
+    async fn whoami(self, _: Context) -> Option<MinionId> {
+        self.who.read().minion
+    }
+}

@@ -1,0 +1,21 @@
+//! The blocks of this minion: their files, how they come, grow, end, are read and recovered.
+//!
+//! [`Store`] is the door. It knows which block is on which drive; a block knows its own state.
+
+mod block;
+mod buffers;
+mod drive;
+mod index;
+mod open;
+mod opened;
+mod read;
+mod recover;
+mod seal;
+mod shelf;
+mod threads;
+mod write;
+
+pub(crate) use block::{Block, Pending, Reach};
+pub(crate) use drive::{BLOCKS, Drive};
+pub(crate) use shelf::Store;
+pub(crate) use write::Accepted;

@@ -1,0 +1,264 @@
+//! The end of a block: its writer is refused, it is sealed with a footer, or dropped.
+
+use super::{
+    block::{Block, Phase, State},
+    drive::{BLOCKS, Drive, is_full},
+    index::Index,
+    opened::Opened,
+    shelf::{Store, on_drive},
+    write::answer_with,
+};
+use crate::format::{Trailer, encode_index};
+use dfs_host::disk::DiskFile;
+use dfs_proto::{block::ReplicaState, checksum::Crc32c, error::BlockError, id::BlockId};
+use std::{io, sync::Arc};
+
+/// What is needed to seal a block, taken under its lock.
+struct Ending {
+    file: Arc<dyn DiskFile>,
+    index: Index,
+    named: bool,
+}
+
+impl Store {
+    /// Refuses a block's writer from now on, and says how far the block goes when nothing of it is
+    /// being written any more. A block that is not here is not made any more either.
+    pub(crate) async fn close(&self, id: BlockId) -> Option<ReplicaState> {
+        self.never_make(id);
+        let block = self.block(id)?;
+        block.close().await;
+        block.replica()
+    }
+
+    /// Ends a block at `length` for good. `Short` if it does not go so far.
+    pub(crate) async fn seal(
+        self: &Arc<Self>,
+        id: BlockId,
+        length: u32,
+    ) -> Result<ReplicaState, BlockError> {
+        self.never_make(id);
+        let block = self.block(id).ok_or(BlockError::NotHere(id))?;
+        block.in_service()?;
+        if let Some(ending) = block.begin_seal(length).await? {
+            let (store, ended) = (Arc::clone(self), Arc::clone(&block));
+            on_drive(&block.drive, id, move || store.finish_seal(&ended, ending)).await??;
+        }
+        block.replica().ok_or(BlockError::NotHere(id))
+    }
+
+    /// The blocking part of sealing: the block is closed and nobody else writes or syncs it.
+    fn finish_seal(&self, block: &Block, ending: Ending) -> Result<(), BlockError> {
+        let written = write_footer(&*ending.file, block.id, &ending.index).and_then(|bytes| {
+            if !ending.named {
+                block.drive.disk.sync_folder(BLOCKS)?;
+            }
+            Ok(bytes)
+        });
+        match written {
+            Ok(file_bytes) => {
+                block.become_sealed(ending.index.length(), file_bytes);
+                let Ending { file, index, .. } = ending;
+                self.opened.keep(block.id, Arc::new(Opened { file, index }));
+                Ok(())
+            }
+            Err(error) => {
+                let said = if is_full(&error) {
+                    block.drive.note_full();
+                    BlockError::Full
+                } else {
+                    block
+                        .drive
+                        .fail(&format!("a block cannot be sealed: {error}"));
+                    BlockError::DiskFailed(block.id)
+                };
+                block.remain_closed();
+                Err(said)
+            }
+        }
+    }
+
+    /// Removes replicas; those that are not here are passed over. Done when that is durable.
+    pub(crate) async fn drop_blocks(self: &Arc<Self>, ids: &[BlockId]) -> Result<(), BlockError> {
+        let mut drives: Vec<Arc<Drive>> = Vec::new();
+        for id in ids {
+            self.never_make(*id);
+            let Some(block) = self.block(*id) else {
+                continue;
+            };
+            if block.drive.failed().is_none() {
+                block.begin_drop().await;
+                let (store, dropped) = (Arc::clone(self), Arc::clone(&block));
+                on_drive(&block.drive, *id, move || store.remove_file(&dropped)).await??;
+                if !drives.iter().any(|known| Arc::ptr_eq(known, &block.drive)) {
+                    drives.push(Arc::clone(&block.drive));
+                }
+            }
+            self.forget(*id);
+        }
+        for drive in drives {
+            let id = ids.first().copied().unwrap_or(BlockId(0));
+            let synced = Arc::clone(&drive);
+            on_drive(&drive, id, move || {
+                synced.disk.sync_folder(BLOCKS).map_err(|error| {
+                    synced.fail(&format!("the folder of blocks cannot be synced: {error}"));
+                    BlockError::DiskFailed(id)
+                })
+            })
+            .await??;
+        }
+        Ok(())
+    }
+
+    fn remove_file(&self, block: &Block) -> Result<(), BlockError> {
+        self.opened.forget(block.id);
+        match block.drive.disk.remove(&block.file_name()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let why = format!("a block cannot be removed: {error}");
+                block.drive.fail(&why);
+                Err(BlockError::DiskFailed(block.id))
+            }
+            _ => {
+                block.uncount();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Block {
+    async fn close(&self) {
+        self.until(|state| {
+            if state.phase == Phase::Open {
+                state.phase = Phase::Closed;
+            }
+            let busy = state.tail.as_ref().is_some_and(|tail| tail.writing);
+            (!busy).then_some(())
+        })
+        .await;
+    }
+
+    /// Closes the block and says how to seal it; nothing is left to do if it is sealed at `length`.
+    async fn begin_seal(&self, length: u32) -> Result<Option<Ending>, BlockError> {
+        self.until(|state| {
+            if state.phase == Phase::Open {
+                state.phase = Phase::Closed;
+            }
+            let busy = state
+                .tail
+                .as_ref()
+                .is_some_and(|tail| tail.writing || tail.syncing);
+            (!busy).then(|| self.ending(state, length))
+        })
+        .await
+    }
+
+    fn ending(&self, state: &mut State, length: u32) -> Result<Option<Ending>, BlockError> {
+        let block = self.id;
+        let has = state.length;
+        match state.phase {
+            Phase::Gone => return Err(BlockError::NotHere(block)),
+            Phase::Sealed if has == length => return Ok(None),
+            Phase::Sealed => return Err(BlockError::Sealed { block, length: has }),
+            Phase::Open | Phase::Closed => {}
+        }
+        if has < length {
+            return Err(BlockError::Short { block, length: has });
+        }
+        let tail = state.tail.as_mut().ok_or(BlockError::NotHere(block))?;
+        let damaged = BlockError::Damaged { block, offset: 0 };
+        let file = tail.file.clone().ok_or(damaged)?;
+        let index = tail.index.cut(length).ok_or_else(|| {
+            BlockError::Malformed(format!("no piece of block {block} ends at {length}"))
+        })?;
+        tail.syncing = true;
+        Ok(Some(Ending {
+            file,
+            index,
+            named: tail.named,
+        }))
+    }
+
+    fn become_sealed(&self, length: u32, file_bytes: u64) {
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.file_bytes, file_bytes);
+        self.drive.recount(before, file_bytes);
+        state.phase = Phase::Sealed;
+        state.length = length;
+        state.synced = length;
+        let reach = state.reach();
+        let tail = state.tail.take();
+        self.tell(&state);
+        drop(state);
+        for waiter in tail.into_iter().flat_map(|tail| tail.waiters) {
+            let short = BlockError::Short {
+                block: self.id,
+                length,
+            };
+            let said = if waiter.end <= length {
+                Ok(reach)
+            } else {
+                Err(short)
+            };
+            answer_with(waiter.answer, said);
+        }
+    }
+
+    fn remain_closed(&self) {
+        let mut state = self.state.lock();
+        if let Some(tail) = state.tail.as_mut() {
+            tail.syncing = false;
+            // Whoever waits for a sync is told so by their senders' end.
+            tail.waiters.clear();
+        }
+        self.tell(&state);
+    }
+
+    async fn begin_drop(&self) {
+        self.until(|state| {
+            if state.phase != Phase::Gone {
+                state.phase = Phase::Closed;
+            }
+            let busy = state
+                .tail
+                .as_ref()
+                .is_some_and(|tail| tail.writing || tail.syncing);
+            if !busy {
+                state.phase = Phase::Gone;
+                state.tail = None;
+            }
+            (!busy).then_some(())
+        })
+        .await;
+    }
+
+    fn uncount(&self) {
+        let bytes = std::mem::take(&mut self.state.lock().file_bytes);
+        if bytes > 0 {
+            self.drive.recount(bytes, 0);
+            self.drive.count_block(false);
+        }
+    }
+}
+
+/// Cuts a block's file behind its last piece, writes the footer and syncs; the file's length.
+fn write_footer(file: &dyn DiskFile, block: BlockId, index: &Index) -> io::Result<u64> {
+    let at = index.position_end();
+    if file.len()? > at {
+        // Durable before the footer is: else old pieces could show up behind it.
+        file.set_len(at)?;
+        file.sync()?;
+    }
+    let starts = encode_index(index.starts());
+    let trailer = Trailer {
+        pieces: u32::try_from(index.pieces()).expect("bounded by PIECES_MAX"),
+        length: index.length(),
+        index: Crc32c::of(&starts),
+    }
+    .encode(block);
+    file.write_at(&[&starts, &trailer], at)?;
+    let end = at + (starts.len() + trailer.len()) as u64;
+    // Gives the space back that was reserved beyond the end.
+    file.set_len(end)?;
+    file.sync()?;
+    Ok(end)
+}
