@@ -25,7 +25,7 @@ struct Echo;
 
 impl Minion for Echo {
     async fn append(self, _: Context, append: Append) -> Result<Appended, BlockError> {
-        let length = u32::try_from(append.bytes.0.len()).unwrap();
+        let length = u32::try_from(append.bytes.0.len()).expect("short");
         let synced = Crc32c::of(&append.bytes.0).0;
         Ok(Appended { length, synced })
     }

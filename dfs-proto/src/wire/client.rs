@@ -1,10 +1,7 @@
 //! The clients of the four services, made over a link.
 
-use super::{codec::transport, handshake::ServiceKind, link::Link};
+use super::{codec::transport, handshake::ServiceKind, transport::Link};
 use crate::service::{AdminClient, ControlClient, MasterClient, MinionClient};
-use std::{sync::LazyLock, time::Duration};
-use tarpc::context::Context;
-use tokio::time::Instant;
 
 /// A client of a service, as the pool makes it.
 pub trait Client: Clone + Send + Sync + 'static {
@@ -35,13 +32,3 @@ client!(MasterClient, Master);
 client!(ControlClient, Control);
 client!(MinionClient, Minion);
 client!(AdminClient, Admin);
-
-/// The context of a call that must be answered within `timeout`.
-pub fn within(timeout: Duration) -> Context {
-    /// Looking up the current span costs more than a small call may; traces are not carried over
-    /// the wire.
-    static BASE: LazyLock<Context> = LazyLock::new(Context::current);
-    let mut context = *BASE;
-    context.deadline = (Instant::now() + timeout).into_std();
-    context
-}

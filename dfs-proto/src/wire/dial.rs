@@ -1,12 +1,10 @@
 //! Opening a link, and every way in which that can fail, in sentences.
 
 use super::{
-    address::Address,
     handshake::{
         self, Greeting, Identity, Kind, NotARecord, PROTOCOL_VERSION, Refusal, ServiceKind,
     },
-    link::Link,
-    memory, tcp, unix,
+    transport::{Address, Link, connect_memory, connect_tcp, connect_unix},
 };
 use crate::id::{FilesystemId, MinionId};
 use std::{io, sync::Arc, time::Duration};
@@ -99,6 +97,15 @@ pub enum DialError {
         /// How the last attempt failed.
         last: Arc<DialError>,
     },
+    /// The only address is a socket that is not on this machine.
+    #[error("{address} is not on this machine, and no other address is known")]
+    NoSocket {
+        /// Where.
+        address: Address,
+    },
+    /// The attempt was given up because this program is going down.
+    #[error("this program is going down")]
+    Stopped,
     /// There was no address to dial.
     #[error("no address is known")]
     NoAddress,
@@ -128,9 +135,9 @@ pub async fn dial(
 
 async fn connect(address: &Address) -> io::Result<Link> {
     match address {
-        Address::Tcp(at) => tcp::connect(at).await,
-        Address::Unix(path) => unix::connect(path).await,
-        Address::Memory(name) => memory::connect(name),
+        Address::Tcp(at) => connect_tcp(at).await,
+        Address::Unix(path) => connect_unix(path).await,
+        Address::Memory(name) => connect_memory(name),
     }
 }
 

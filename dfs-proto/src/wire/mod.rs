@@ -6,30 +6,23 @@
 //! into a tarpc transport, and [`Pool`] keeps links to many peers alive. The bytes are described in
 //! docs/protocol.md.
 
-mod address;
-mod buffers;
 mod client;
 mod codec;
+mod deadline;
 mod dial;
-mod frame;
 mod handshake;
-mod link;
-mod listener;
-mod memory;
-mod message;
-mod pool;
+mod peers;
 mod serve;
-mod tcp;
-mod unix;
+mod transport;
 
-pub use address::{Address, NotAnAddress};
-pub use client::{Client, within};
-pub use codec::{Framed, WireError, transport};
+pub use client::Client;
+pub use codec::{
+    FRAME_BYTES_MAX, FrameError, MESSAGE_BYTES_MAX, PAYLOADS_BYTES_MAX, PAYLOADS_MAX, WireError,
+};
+pub use codec::{Framed, Incoming, Outgoing, transport};
+pub use deadline::within;
 pub use dial::{DialError, Dialed, dial};
-pub use frame::{FRAME_BYTES_MAX, FrameError, MESSAGE_BYTES_MAX, PAYLOADS_BYTES_MAX, PAYLOADS_MAX};
 pub use handshake::{Greeting, Identity, PROTOCOL_VERSION, ServiceKind};
-pub use link::{ByteStream, Link, LinkWatch};
-pub use listener::{ListenError, Listener};
-pub use message::{Incoming, Outgoing};
-pub use pool::{Pool, PoolSettings};
+pub use peers::{Backoff, Pool, PoolSettings};
 pub use serve::{Accepted, answer, channel, serve};
+pub use transport::{Address, ByteStream, Link, LinkWatch, ListenError, Listener, NotAnAddress};

@@ -3,18 +3,22 @@
 use super::{
     codec::{Framed, transport},
     handshake::{self, Greeting, Identity, Kind, PROTOCOL_VERSION, Refusal, ServiceKind},
-    link::Link,
-    listener::Listener,
+    transport::{Link, Listener},
 };
 use futures::{Stream, StreamExt};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tarpc::{ClientMessage, Response, server::BaseChannel};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Time for the whole handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections at most that have not yet greeted.
+const HANDSHAKES_MAX: usize = 1024;
+/// Wait after the system refused to hand out a connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// A link whose handshake is done.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub async fn serve(
 ) {
     let offered: Arc<[ServiceKind]> = listener.offers().into();
     let mut handshakes = JoinSet::new();
+    // The handshakes under way (and some that are over), oldest first.
+    let mut oldest = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -47,17 +53,24 @@ pub async fn serve(
             Ok(link) => {
                 let (identity, services, offered) =
                     (identity.clone(), services.clone(), offered.clone());
-                handshakes.spawn(async move {
+                oldest.push_back(handshakes.spawn(async move {
                     if let Some(accepted) = welcome(link, &*identity, &offered).await {
                         services(accepted);
                     }
-                });
+                }));
             }
             Err(error) => {
-                tracing::warn!(address = %listener.address(), "cannot accept a connection: {error}");
+                tracing::warn!(address = %listener.address(), "cannot accept connections: {error}");
                 // Out of file descriptors, most likely, and nothing tells when there are more.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(ACCEPT_RETRY).await;
             }
+        }
+        while oldest.front().is_some_and(AbortHandle::is_finished) {
+            oldest.pop_front();
+        }
+        if oldest.len() > HANDSHAKES_MAX {
+            // Honest ones take milliseconds: the oldest is the least likely to be one.
+            oldest.pop_front().inspect(AbortHandle::abort);
         }
     }
 }
@@ -173,7 +186,12 @@ where
             request = requests.next() => request,
         };
         match request {
-            Some(request) => drop(tokio::spawn(request)),
+            Some(request) => {
+                let mut request = Box::pin(request);
+                if futures::poll!(&mut request).is_pending() {
+                    tokio::spawn(request);
+                }
+            }
             None => return,
         }
     }

@@ -5,7 +5,7 @@
 //! was given back is kept, by power of two, up to a bound for the whole process.
 
 use bytes::Bytes;
-use crossbeam_queue::ArrayQueue;
+use parking_lot::Mutex;
 use std::sync::{
     LazyLock,
     atomic::{AtomicUsize, Ordering},
@@ -18,20 +18,22 @@ const LARGEST: u32 = 23;
 /// Bytes that may be kept for later, in all classes together.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
+/// Buffers of one size; the last one given back is the first one taken again, because it is the one
+/// that the processor's cache still knows.
+type Class = Mutex<Vec<Vec<u8>>>;
+
 struct Kept {
-    classes: Vec<ArrayQueue<Vec<u8>>>,
+    classes: Vec<Class>,
     bytes: AtomicUsize,
 }
 
 static KEPT: LazyLock<Kept> = LazyLock::new(|| Kept {
-    classes: (SMALLEST..=LARGEST)
-        .map(|bits| ArrayQueue::new(KEPT_BYTES_MAX >> bits))
-        .collect(),
+    classes: (SMALLEST..=LARGEST).map(|_| Class::default()).collect(),
     bytes: AtomicUsize::new(0),
 });
 
 /// Which class has buffers for `len` bytes, and how many they hold.
-fn class_of(len: usize) -> (Option<&'static ArrayQueue<Vec<u8>>>, usize) {
+fn class_of(len: usize) -> (Option<&'static Class>, usize) {
     let size = len.next_power_of_two().max(1 << SMALLEST);
     let class = (size.trailing_zeros() - SMALLEST) as usize;
     match KEPT.classes.get(class) {
@@ -51,7 +53,7 @@ impl Buffer {
     /// A buffer of `len` bytes; what is in it is of no meaning.
     pub(crate) fn take(len: usize) -> Buffer {
         let (class, size) = class_of(len);
-        let kept = class.and_then(ArrayQueue::pop);
+        let kept = class.and_then(|class| class.lock().pop());
         let memory = match kept {
             Some(memory) => {
                 KEPT.bytes.fetch_sub(memory.len(), Ordering::Relaxed);
@@ -88,8 +90,10 @@ impl Drop for Buffer {
             return;
         };
         let before = KEPT.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > KEPT_BYTES_MAX || class.push(memory).is_err() {
+        if before + bytes > KEPT_BYTES_MAX {
             KEPT.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        } else {
+            class.lock().push(memory);
         }
     }
 }

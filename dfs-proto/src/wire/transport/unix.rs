@@ -3,24 +3,27 @@
 use super::link::Link;
 use std::{
     fs, io,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 use tokio::net::{UnixListener, UnixStream};
 
 /// A listening socket; its file is removed with it.
-pub(crate) struct SocketFile {
+pub(super) struct SocketFile {
     listener: UnixListener,
     path: PathBuf,
+    inode: u64,
 }
 
 impl SocketFile {
-    /// Listens at `path`. A socket file that nobody listens at (of a process that was killed) is
-    /// replaced; `AddrInUse` if somebody does, or if the file is not a socket.
-    pub(crate) fn bind(path: &Path) -> io::Result<SocketFile> {
+    /// Listens at `path`, for processes of the same user and root. A socket file that nobody listens
+    /// at (of a process that was killed) is replaced; `AddrInUse` if somebody does, or if the file
+    /// is not a socket.
+    pub(super) async fn bind(path: &Path) -> io::Result<SocketFile> {
         if let Ok(there) = fs::symlink_metadata(path) {
             let stale = there.file_type().is_socket()
-                && std::os::unix::net::UnixStream::connect(path)
+                && UnixStream::connect(path)
+                    .await
                     .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
             if !stale {
                 return Err(io::ErrorKind::AddrInUse.into());
@@ -29,12 +32,17 @@ impl SocketFile {
         }
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        let inode = fs::symlink_metadata(path)?.ino();
         let path = path.to_owned();
-        Ok(SocketFile { listener, path })
+        Ok(SocketFile {
+            listener,
+            path,
+            inode,
+        })
     }
 
     /// The next connection.
-    pub(crate) async fn accept(&self) -> io::Result<Link> {
+    pub(super) async fn accept(&self) -> io::Result<Link> {
         let (stream, _) = self.listener.accept().await?;
         Ok(Link::unix(stream, &self.label()))
     }
@@ -45,8 +53,11 @@ impl SocketFile {
 }
 
 impl Drop for SocketFile {
+    /// Removes the file, unless a successor has put its own in its place.
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! would overflow the clock arithmetic in tarpc, and trace ids of processes that do not trace are
 //! noise. Answers are tarpc's own `Response`.
 
-use super::client::within;
+use crate::wire::deadline::within;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
 use tarpc::{ClientMessage, Request, Response, ServerError};

@@ -5,6 +5,7 @@
 //! wait for bytes that never come. Nothing here touches a socket.
 
 use crate::checksum::Crc32c;
+use std::io;
 
 /// Bytes of the prefix.
 pub(crate) const PREFIX_BYTES: usize = 20;
@@ -63,6 +64,29 @@ pub enum FrameError {
     /// The message is followed by bytes, or the frame has payloads, that belong to nothing.
     #[error("a frame with more in it than its message needs")]
     Surplus,
+}
+
+/// Why a link is of no more use, or a message could not be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// What arrived is not a frame of this protocol.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The message to be sent does not fit into a frame; the link is still good.
+    #[error("the message is too large to be sent: {0}")]
+    TooLarge(FrameError),
+    /// The link ended in the middle of a frame.
+    #[error("the connection ended in the middle of a frame")]
+    Truncated,
+    /// The peer sent a part of a frame and then nothing, or took nothing of what was sent to it.
+    #[error("the peer stopped in the middle of a frame")]
+    Stalled,
+    /// Something was to be sent after the link had ended.
+    #[error("the connection has ended")]
+    Ended,
 }
 
 /// What the prefix of a frame says.

@@ -1,9 +1,7 @@
 //! Where links come from.
 
-use super::{
-    address::Address, handshake::ServiceKind, link::Link, memory::MemoryListener, tcp,
-    unix::SocketFile,
-};
+use super::{address::Address, link::Link, memory::MemoryListener, tcp, unix::SocketFile};
+use crate::wire::handshake::ServiceKind;
 use std::io;
 use tokio::net::TcpListener;
 
@@ -65,7 +63,8 @@ impl Listener {
                 Ok((Bound::Tcp(listener), Address::Tcp(at)))
             }),
             Address::Unix(path) => {
-                SocketFile::bind(path).map(|socket| (Bound::Unix(socket), address.clone()))
+                let socket = SocketFile::bind(path).await;
+                socket.map(|socket| (Bound::Unix(socket), address.clone()))
             }
             Address::Memory(name) => {
                 MemoryListener::bind(name).map(|names| (Bound::Memory(names), address.clone()))

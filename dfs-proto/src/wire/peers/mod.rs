@@ -1,0 +1,9 @@
+//! Links to many peers that are kept alive.
+
+mod backoff;
+mod peer;
+mod pool;
+
+pub use backoff::Backoff;
+pub use peer::PoolSettings;
+pub use pool::Pool;
