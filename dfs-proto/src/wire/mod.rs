@@ -23,6 +23,6 @@ pub use codec::{Framed, Incoming, Outgoing, transport};
 pub use deadline::within;
 pub use dial::{DialError, Dialed, dial};
 pub use handshake::{Greeting, Identity, PROTOCOL_VERSION, ServiceKind};
-pub use peers::{Backoff, Pool, PoolSettings};
+pub use peers::{Pool, PoolSettings};
 pub use serve::{Accepted, answer, channel, serve};
 pub use transport::{Address, ByteStream, Link, LinkWatch, ListenError, Listener, NotAnAddress};

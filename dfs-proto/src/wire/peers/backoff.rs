@@ -4,27 +4,17 @@ use std::time::Duration;
 
 /// Bounds of the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
+pub(super) struct Backoff {
     /// About the wait after the first failure; doubles with every further one.
-    pub min: Duration,
+    pub(super) min: Duration,
     /// The longest wait.
-    pub max: Duration,
-}
-
-impl Default for Backoff {
-    /// 50 ms to 1 s: a daemon that restarts is found again within a second.
-    fn default() -> Backoff {
-        Backoff {
-            min: Duration::from_millis(50),
-            max: Duration::from_secs(1),
-        }
-    }
+    pub(super) max: Duration,
 }
 
 impl Backoff {
     /// The wait after `failures` failures in a row (1 at least): half of it to all of it, by `salt`,
     /// so that those who lost a peer together do not come back together.
-    pub fn wait(&self, failures: u32, salt: u64) -> Duration {
+    pub(super) fn wait(&self, failures: u32, salt: u64) -> Duration {
         let doubled = 2u32.saturating_pow(failures.saturating_sub(1).min(31));
         let whole = self.min.saturating_mul(doubled).min(self.max);
         let mixed = mix(salt ^ u64::from(failures));
@@ -47,7 +37,10 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest_and_differ_by_salt() {
-        let backoff = Backoff::default();
+        let backoff = Backoff {
+            min: Duration::from_millis(50),
+            max: Duration::from_secs(1),
+        };
         for failures in 1..100 {
             let whole = Duration::from_millis(50 << (failures - 1).min(10)).min(backoff.max);
             let waits: Vec<_> = (0..50).map(|salt| backoff.wait(failures, salt)).collect();

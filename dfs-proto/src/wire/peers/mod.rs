@@ -4,6 +4,5 @@ mod backoff;
 mod peer;
 mod pool;
 
-pub use backoff::Backoff;
 pub use peer::PoolSettings;
 pub use pool::Pool;

@@ -30,8 +30,10 @@ pub struct PoolSettings {
     pub bulk_links: usize,
     /// Time to open a link, handshake included, over all addresses of a peer.
     pub dial_timeout: Duration,
-    /// Waits between attempts that fail.
-    pub backoff: Backoff,
+    /// About the wait after the first failed attempt; doubles with every further one.
+    pub backoff_min: Duration,
+    /// The longest wait between attempts.
+    pub backoff_max: Duration,
     /// A peer that was not asked for so long may be dropped.
     pub idle: Duration,
     /// Peers kept at most.
@@ -47,7 +49,9 @@ impl Default for PoolSettings {
         PoolSettings {
             bulk_links: 2,
             dial_timeout: Duration::from_secs(1),
-            backoff: Backoff::default(),
+            // A daemon that restarts is found again within a second.
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(1),
             idle: Duration::from_secs(60),
             peers_max: 1024,
             seed: 0,
@@ -185,7 +189,11 @@ impl<C: Client> Peer<C> {
         (self.settings.seed, &self.addresses).hash(&mut salt);
         let mut trouble = self.trouble.lock();
         trouble.failures = trouble.failures.saturating_add(1);
-        let wait = self.settings.backoff.wait(trouble.failures, salt.finish());
+        let backoff = Backoff {
+            min: self.settings.backoff_min,
+            max: self.settings.backoff_max,
+        };
+        let wait = backoff.wait(trouble.failures, salt.finish());
         trouble.last = Some((Instant::now() + wait, Arc::new(error.clone())));
     }
 
