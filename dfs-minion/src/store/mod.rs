@@ -19,3 +19,8 @@ pub(crate) use block::{Block, Pending, Reach};
 pub(crate) use drive::{BLOCKS, Drive};
 pub(crate) use shelf::Store;
 pub(crate) use write::Accepted;
+
+#[cfg(test)]
+mod store_tests;
+#[cfg(test)]
+mod world;

@@ -18,6 +18,8 @@ struct Ending {
     file: Arc<dyn DiskFile>,
     index: Index,
     named: bool,
+    /// Whether all of it is synced.
+    synced: bool,
 }
 
 impl Store {
@@ -48,7 +50,7 @@ impl Store {
 
     /// The blocking part of sealing: the block is closed and nobody else writes or syncs it.
     fn finish_seal(&self, block: &Block, ending: Ending) -> Result<(), BlockError> {
-        let written = write_footer(&*ending.file, block.id, &ending.index).and_then(|bytes| {
+        let written = write_footer(block.id, &ending).and_then(|bytes| {
             if !ending.named {
                 block.drive.disk.sync_folder(BLOCKS)?;
             }
@@ -85,15 +87,14 @@ impl Store {
             let Some(block) = self.block(*id) else {
                 continue;
             };
-            if block.drive.failed().is_none() {
-                block.begin_drop().await;
-                let (store, dropped) = (Arc::clone(self), Arc::clone(&block));
-                on_drive(&block.drive, *id, move || store.remove_file(&dropped)).await??;
-                if !drives.iter().any(|known| Arc::ptr_eq(known, &block.drive)) {
-                    drives.push(Arc::clone(&block.drive));
-                }
-            }
+            block.in_service()?;
+            block.begin_drop().await;
+            let (store, dropped) = (Arc::clone(self), Arc::clone(&block));
+            on_drive(&block.drive, *id, move || store.remove_file(&dropped)).await??;
             self.forget(*id);
+            if !drives.iter().any(|known| Arc::ptr_eq(known, &block.drive)) {
+                drives.push(Arc::clone(&block.drive));
+            }
         }
         for drive in drives {
             let id = ids.first().copied().unwrap_or(BlockId(0));
@@ -175,6 +176,7 @@ impl Block {
             file,
             index,
             named: tail.named,
+            synced: state.synced >= length,
         }))
     }
 
@@ -241,11 +243,16 @@ impl Block {
 }
 
 /// Cuts a block's file behind its last piece, writes the footer and syncs; the file's length.
-fn write_footer(file: &dyn DiskFile, block: BlockId, index: &Index) -> io::Result<u64> {
+fn write_footer(block: BlockId, ending: &Ending) -> io::Result<u64> {
+    let Ending { file, index, .. } = ending;
     let at = index.position_end();
-    if file.len()? > at {
-        // Durable before the footer is: else old pieces could show up behind it.
+    let longer = file.len()? > at;
+    if longer {
         file.set_len(at)?;
+    }
+    if longer || !ending.synced {
+        // Durable before the footer is: it says that all before it is whole, and that nothing
+        // follows.
         file.sync()?;
     }
     let starts = encode_index(index.starts());
