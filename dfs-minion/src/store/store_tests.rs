@@ -233,7 +233,7 @@ async fn rot_is_known(world: &World, store: &Arc<Store>, block: BlockId, length:
 
 async fn rot(seal: bool) {
     let mut random = StdRng::seed_from_u64(9);
-    for seed in 0..60 {
+    for seed in 0..25 {
         let (mut world, block) = filled(100 + seed).await;
         let length = world.expected[&block].length;
         if seal {
