@@ -3,10 +3,13 @@
 //! Floors: `config`, `metrics` · `tables`, `cluster` · `namespace`, `blocks`, `repair`, `lease` ·
 //! `engine`, `raft` · `service` · `daemon`.
 
+pub mod blocks;
 pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod lease;
 pub mod metrics;
+pub mod namespace;
 pub mod raft;
 pub mod repair;
+pub mod tables;

@@ -1,102 +1,318 @@
-//! The only writer of the tables: applies the log's entries, in order, exactly once.
+//! The only writer of the tables: applies the log's entries, in order, each once.
+//!
+//! The same commands lead to the same tables on every machine and in every run (N1). A command that
+//! is refused leaves no trace but its answer. Between two entries the tables are whole, and only
+//! there a checkpoint begins.
 
-use crate::engine::{
-    command::{Command, Outcome, Position},
-    reader::Reader,
+pub use crate::tables::{
+    damage::Damage,
+    txn::{MemoryTables, Settings, Storage},
 };
-use std::{path::PathBuf, sync::Arc};
-
-/// Where the tables are kept.
-#[derive(Clone)]
-pub enum Storage {
-    /// In this folder of a real disk.
-    Folder(PathBuf),
-    /// In memory that outlives the machine, for simulation and tests: what a checkpoint wrote is
-    /// there when it is opened again.
-    Memory(Arc<MemoryTables>),
-}
-
-/// Checkpoints in memory.
-#[derive(Default)]
-pub struct MemoryTables {}
-
-/// How the tables are kept.
-#[derive(Clone)]
-pub struct Settings {
-    /// Bytes of changes in memory at which a checkpoint begins by itself.
-    pub overlay_bytes_max: usize,
-    /// Address space reserved for the tables' file: the largest that it can become.
-    pub map_bytes: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            overlay_bytes_max: 64 << 20,
-            map_bytes: 1 << 40,
-        }
-    }
-}
-
-/// Something is wrong with the tables' file or its disk.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Damage {
-    /// The disk refused; says what was done to which file.
-    #[error("{0}")]
-    Disk(String),
-    /// What is stored cannot be what was stored.
-    #[error("{0}")]
-    Content(String),
-}
+use crate::{
+    blocks::{reclaim, replicas, seal, space},
+    engine::{
+        command::{Act, Command, Outcome, Position},
+        operate::operate,
+        reader::Reader,
+        replies::{self, Admission},
+    },
+    namespace::session,
+    tables::{
+        key::{Key, all},
+        rows::{FilesystemRow, InodeRow, MinionRow, NumbersRow},
+        txn::{Direction, Rows, Tables, Txn},
+    },
+};
+use dfs_proto::{
+    attr::FileKind,
+    change::{Change, Changed},
+    error::FsError,
+    id::{InodeId, MinionId},
+    minion::Registration,
+    time::Timestamp,
+};
+use std::ops::ControlFlow;
 
 /// The state machine.
+#[derive(Debug)]
 pub struct Machine {
-    reader: Reader,
+    tables: Tables,
 }
 
 impl Machine {
-    /// Opens the tables as their last checkpoint left them; the log goes on from
+    /// Opens the tables as their last checkpoint left them; the log goes on after
     /// [`Machine::position`].
-    pub fn open(_storage: &Storage, _settings: Settings) -> Result<Machine, Damage> {
-        Err(Damage::Content("not written yet".to_owned()))
+    pub fn open(storage: &Storage, settings: Settings) -> Result<Machine, Damage> {
+        let tables = Tables::open(storage, settings)?;
+        Ok(Machine { tables })
     }
 
     /// The last entry applied.
     pub fn position(&self) -> Position {
-        Position::default()
+        self.tables.position()
     }
 
     /// The index of the last entry applied; 0 before the first.
     pub fn applied_index(&self) -> u64 {
-        self.position().index
+        self.tables.index()
     }
 
-    /// Applies the commands of one log entry. Entries come in order; an entry without commands
-    /// (a blank, a membership) comes with none. On damage the master must stop.
-    pub fn apply(&mut self, _at: Position, commands: &[Command]) -> Result<Vec<Outcome>, Damage> {
-        Ok(commands.iter().map(|_| Outcome::Done).collect())
+    /// Applies the commands of one log entry, and gives their outcomes in the same order. Entries
+    /// come in the order of the log; one without commands (a blank, a membership) comes with none.
+    /// On damage the master must stop: nothing it would say from then on could be relied on.
+    pub fn apply(&mut self, at: Position, commands: &[Command]) -> Result<Vec<Outcome>, Damage> {
+        let applied = self.tables.index();
+        if at.index <= applied {
+            return Err(Damage::Content(format!(
+                "log entry {} came after {applied}: the log and the tables do not belong together; \
+                 restore the master's folder as a whole",
+                at.index
+            )));
+        }
+        self.tables.checkpoint_if_large();
+        let outcomes = commands
+            .iter()
+            .map(|command| self.apply_one(at.index, command))
+            .collect::<Result<Vec<Outcome>, FsError>>();
+        self.tables.advance(at);
+        outcomes.map_err(|damage| Damage::Content(damage.to_string()))
+    }
+
+    /// Only damage is an error here; what is refused is an outcome.
+    fn apply_one(&self, index: u64, command: &Command) -> Result<Outcome, FsError> {
+        let now = command.now;
+        self.tables.transact(|txn| {
+            let outcome = match &command.act {
+                Act::Change {
+                    ticket,
+                    change,
+                    grant,
+                } => {
+                    return once(txn, *ticket, index, change, |txn| {
+                        operate(txn, now, ticket.session, change, grant)
+                    });
+                }
+                other => act(txn, now, other),
+            };
+            match outcome {
+                Ok(outcome) => Ok(outcome),
+                Err(damage @ FsError::Damaged(_)) => Err(damage),
+                Err(refused) => {
+                    txn.forget();
+                    Ok(Outcome::Refused(refused))
+                }
+            }
+        })
     }
 
     /// Begins to write a checkpoint of what was applied, in the background; `false` when one is
-    /// being written or nothing changed. Apply does so by itself when the changes in memory grow
+    /// being written, or nothing changed. Apply does so by itself when the changes in memory grow
     /// large; call this every few seconds.
     pub fn checkpoint(&mut self) -> Result<bool, Damage> {
-        Ok(false)
+        Ok(self.tables.checkpoint())
     }
 
-    /// Begins a checkpoint and waits until everything applied so far is in the tables' file, synced.
+    /// Waits until everything applied so far is in the tables' file, synced.
     pub fn checkpoint_now(&mut self) -> Result<Position, Damage> {
-        Ok(self.position())
+        self.tables.checkpoint_now()
     }
 
-    /// Replaces everything by the rows of a snapshot that [`Reader::snapshot`] gave, and checkpoints
-    /// it.
-    pub fn install(&mut self, _rows: &mut dyn std::io::Read) -> Result<Position, Damage> {
-        Ok(self.position())
+    /// Replaces everything by the rows of a snapshot ([`Reader::snapshot`]), synced. On an error
+    /// nothing has changed.
+    pub fn install(&mut self, rows: &mut dyn std::io::Read) -> Result<Position, Damage> {
+        self.tables.install(rows)
     }
 
     /// The other side: reads what was applied, from any thread.
     pub fn reader(&self) -> Reader {
-        self.reader.clone()
+        Reader::of(self.tables.clone())
     }
 }
+
+impl Drop for Machine {
+    /// A checkpoint that is being written is let finish: its thread holds the tables' file.
+    fn drop(&mut self) {
+        self.tables.settle();
+    }
+}
+
+/// Carries out a session's change unless that was done before, and remembers the answer.
+fn once(
+    txn: &mut Txn<'_>,
+    ticket: dfs_proto::change::Ticket,
+    index: u64,
+    change: &Change,
+    carry_out: impl FnOnce(&mut Txn<'_>) -> Result<Changed, FsError>,
+) -> Result<Outcome, FsError> {
+    let progress = match replies::admit(txn, ticket)? {
+        Admission::New(progress) => progress,
+        Admission::Again((index, answer)) => return Ok(Outcome::Changed { index, answer }),
+        // The end of a session takes its answers with it: asked again, it has ended.
+        Admission::Refused(FsError::SessionEnded(_)) if *change == Change::EndSession => {
+            let answer = Ok(Changed::Done);
+            return Ok(Outcome::Changed { index, answer });
+        }
+        Admission::Refused(refused) => {
+            let answer = Err(refused);
+            return Ok(Outcome::Changed { index, answer });
+        }
+    };
+    let answer = carry_out(txn);
+    match &answer {
+        Err(FsError::Damaged(_)) => return answer.map(|_| Outcome::Done),
+        Err(_) => txn.forget(),
+        Ok(_) => {}
+    }
+    if *change != Change::EndSession {
+        replies::remember(txn, ticket, progress, index, &answer)?;
+    }
+    Ok(Outcome::Changed { index, answer })
+}
+
+/// Carries out what is no session's change.
+fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError> {
+    match act {
+        Act::Format {
+            filesystem,
+            uid,
+            gid,
+            mode,
+        } => {
+            let row = FilesystemRow {
+                filesystem: *filesystem,
+                created: now,
+            };
+            format(txn, now, &row, (*uid, *gid), *mode)
+        }
+        Act::Boot => {
+            let mut numbers = txn.row::<NumbersRow>(())?.unwrap_or_default();
+            numbers.boot += 1;
+            txn.put((), &numbers);
+            Ok(Outcome::Booted(numbers.boot))
+        }
+        Act::OpenSession {
+            session,
+            host,
+            purpose,
+        } => session::begin(txn, now, *session, host, purpose).map(|()| Outcome::Done),
+        Act::EndSession { session } => session::end(txn, now, *session).map(|()| Outcome::Done),
+        Act::RegisterMinion(registration) => register(txn, registration),
+        Act::SealMeasured {
+            block,
+            measured,
+            waited,
+        } => seal::by_measure(txn, now, *block, measured, *waited).map(Outcome::Sealed),
+        Act::Replicas(news) => {
+            for (block, minion, news) in news {
+                replicas::note(txn, *block, *minion, *news)?;
+            }
+            Ok(Outcome::Done)
+        }
+        Act::Reclaim {
+            before,
+            blocks_max,
+            rows_max,
+        } => {
+            let left = reclaim::trim_step(txn, now, *rows_max)?;
+            let left = session::clear_step(txn, now, left)?;
+            let blocks = reclaim::decide(txn, *before, *blocks_max)?;
+            let full = blocks.len() >= usize::try_from(*blocks_max).unwrap_or(usize::MAX);
+            Ok(Outcome::Reclaimed {
+                blocks,
+                more: left == 0 || full,
+            })
+        }
+        Act::Change { .. } => unreachable!("changes of sessions are carried out once, elsewhere"),
+    }
+}
+
+/// Makes an empty file system, unless this is it already.
+fn format(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    row: &FilesystemRow,
+    owner: (u32, u32),
+    mode: u16,
+) -> Result<Outcome, FsError> {
+    if let Some(there) = txn.row::<FilesystemRow>(())? {
+        return if there.filesystem == row.filesystem {
+            Ok(Outcome::Done)
+        } else {
+            Err(FsError::WrongFilesystem {
+                ours: there.filesystem,
+                theirs: row.filesystem,
+            })
+        };
+    }
+    let root = InodeRow {
+        links: 2,
+        parent: InodeId::ROOT,
+        ..InodeRow::new(FileKind::Directory, mode, owner, now)
+    };
+    txn.insert((), row);
+    txn.insert(InodeId::ROOT, &root);
+    space::count(txn, |totals| totals.inodes += 1)?;
+    Ok(Outcome::Done)
+}
+
+/// Notes a minion, and numbers it if it is new. One that lost the answer to its first registration
+/// is known by its disks.
+fn register(txn: &mut Txn<'_>, registration: &Registration) -> Result<Outcome, FsError> {
+    if let (Some(theirs), Some(row)) = (registration.filesystem, txn.row::<FilesystemRow>(())?)
+        && theirs != row.filesystem
+    {
+        return Err(FsError::WrongFilesystem {
+            ours: row.filesystem,
+            theirs,
+        });
+    }
+    let mut numbers = txn.row::<NumbersRow>(())?.unwrap_or_default();
+    let minion = match registration.minion {
+        Some(minion) => minion,
+        None => match by_disks(txn, registration)? {
+            Some(minion) => minion,
+            None => MinionId(numbers.minion + 1),
+        },
+    };
+    // A number that these tables have not given out comes from a log tail that was lost.
+    numbers.minion = numbers.minion.max(minion.0);
+    txn.put((), &numbers);
+    let before = txn.row::<MinionRow>(minion)?;
+    let incarnation = before.map_or(0, |row| row.incarnation) + 1;
+    let row = MinionRow {
+        registration: registration.clone(),
+        incarnation,
+    };
+    txn.put(minion, &row);
+    Ok(Outcome::Registered {
+        minion,
+        incarnation,
+    })
+}
+
+fn by_disks(txn: &Txn<'_>, registration: &Registration) -> Result<Option<MinionId>, FsError> {
+    let mut found = None;
+    txn.each(
+        all::minions().prefix(),
+        Direction::Up,
+        |key, row: MinionRow| {
+            let known = &row.registration.disks;
+            let shares = registration
+                .disks
+                .iter()
+                .any(|disk| known.iter().any(|other| other.disk == disk.disk));
+            match key {
+                Key::Minion(minion) if shares => {
+                    found = Some(minion);
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        },
+    )?;
+    Ok(found)
+}
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

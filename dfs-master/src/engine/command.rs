@@ -4,7 +4,10 @@
 //! the leader chose are in it, and nothing is read from a clock or a random source while it is
 //! applied (N1). New variants go at the end: the log counts them.
 
-use bytes::Bytes;
+pub use crate::{
+    blocks::{replicas::ReplicaNews, seal::Measured},
+    tables::rows::PositionRow as Position,
+};
 use dfs_proto::{
     change::{Change, Changed, Ticket},
     error::FsError,
@@ -37,34 +40,6 @@ pub enum Grant {
         block: BlockId,
         /// The minions that are to have it, in write order.
         replicas: Vec<MinionId>,
-    },
-}
-
-/// How far one replica goes, as its minion measured it for its writer's successor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Measured {
-    /// Whose replica.
-    pub minion: MinionId,
-    /// Payload bytes that it has, undamaged.
-    pub length: u32,
-}
-
-/// What became of one replica.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum ReplicaNews {
-    /// It is sealed at the block's length, whole and synced.
-    Sealed {
-        /// Payload bytes.
-        length: u32,
-    },
-    /// It is shorter than the sealed length, or damaged below it: worthless.
-    Worthless,
-    /// The minion does not have it (its disk failed, or never got it).
-    Lost,
-    /// The minion removed it on the order to drop this placement.
-    Dropped {
-        /// The placement that the order named.
-        placement: u32,
     },
 }
 
@@ -140,6 +115,10 @@ pub enum Act {
 
 /// What came of a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are the large variant, and none lives long"
+)]
 pub enum Outcome {
     /// Nothing to tell.
     Done,
@@ -188,14 +167,4 @@ impl Command {
             Act::OpenSession { .. } | Act::EndSession { .. } | Act::Replicas(_) => false,
         }
     }
-}
-
-/// A place in the log: the index of an entry, and what the log wants to find again beside the
-/// tables when it starts from there (its term, its membership). Opaque here.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Position {
-    /// Index of the last entry applied; 0 before the first.
-    pub index: u64,
-    /// What the log keeps beside it.
-    pub mark: Bytes,
 }

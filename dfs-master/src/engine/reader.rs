@@ -1,139 +1,123 @@
 //! Reads what was applied, from any thread, without passing the log.
+//!
+//! Each call sees the tables as of one moment between two commands. It holds off the applier while
+//! it runs, so all of them are short; what may be long comes in pages.
 
-use crate::engine::{apply::Damage, command::Position};
+pub use crate::tables::rows::{
+    BlockRow, BlockState, MinionRow, ReplicaHealth, SessionRow, TotalsRow as Totals,
+};
+pub use crate::tables::txn::Snapshot;
+use crate::{
+    blocks::space,
+    engine::command::Position,
+    namespace::{lookup, readdir, xattr},
+    tables::{
+        damage::Damage,
+        key::{Key, KeyRange, all},
+        rows::{FilesystemRow, OpenRow, TotalsRow, UnusedRow, WritingRow},
+        txn::{Direction, Rows, Tables, View as TablesView},
+    },
+};
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
     change::Logged,
     error::FsError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
-    minion::Registration,
     name::Name,
     time::Timestamp,
     view::{Cookie, Layout, Listing, View},
 };
+use std::ops::ControlFlow;
+
+/// Entries that one look at a directory takes.
+const ENTRIES_AT_ONCE: usize = 256;
 
 /// A handle to the tables; cheap to clone.
-#[derive(Clone)]
-pub struct Reader {}
-
-/// What the whole file system comes to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Totals {
-    /// Inodes, orphans included.
-    pub inodes: u64,
-    /// Bytes stored for files, in one copy.
-    pub stored: u64,
-    /// Blocks, those being dropped included.
-    pub blocks: u64,
-    /// Sessions.
-    pub sessions: u64,
+#[derive(Clone, Debug)]
+pub struct Reader {
+    tables: Tables,
 }
 
-/// What is known of one replica.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReplicaHealth {
-    /// It is being written, or not yet known to be sealed.
-    Writing,
-    /// Sealed at the block's length, whole and synced.
-    Whole,
-    /// Worthless or gone; the minion may be told to drop what is left.
-    Lost,
-}
-
-/// How far a block is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BlockState {
-    /// Its session appends to it (or is gone, and the replicas have to be measured).
-    Open,
-    /// Ended at this length for good.
-    Sealed(u32),
-    /// Nothing names it: its minions are to drop it, then it is forgotten.
-    Reclaiming,
-}
-
-/// A block.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct BlockRow {
-    /// Who may append to it and commit its bytes.
-    pub session: SessionId,
-    /// Its replicas, in write order.
-    pub replicas: Vec<(MinionId, ReplicaHealth)>,
-    /// Counts the changes of the replicas.
-    pub placement: u32,
-    /// How far it is.
-    pub state: BlockState,
-    /// Bytes known to be synced on every replica.
-    pub synced: u32,
-}
-
-/// A session.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SessionRow {
-    /// The machine it runs on, for people.
-    pub host: String,
-    /// What it is, for people.
-    pub purpose: String,
-    /// When it began.
-    pub opened: Timestamp,
-    /// Whether it has ended, and only its rows are still being removed.
-    pub ended: bool,
-}
-
-/// A minion.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MinionRow {
-    /// What it said of itself last.
-    pub registration: Registration,
-    /// The count of its registrations.
-    pub incarnation: u64,
-}
-
-macro_rules! later {
-    () => {
-        Err(FsError::Unavailable("not written yet".to_owned()))
-    };
-}
-
-#[allow(unused_variables, reason = "bodies come with the tables")]
 impl Reader {
-    /// The last entry applied.
-    pub fn applied(&self) -> u64 {
-        0
+    /// Reads these tables.
+    pub fn of(tables: Tables) -> Reader {
+        Reader { tables }
     }
+
+    fn logged<T>(
+        &self,
+        read: impl FnOnce(&TablesView<'_>) -> Result<T, FsError>,
+    ) -> Result<Logged<T>, FsError> {
+        let view = self.tables.view();
+        Ok(Logged {
+            index: view.index(),
+            answer: read(&view)?,
+        })
+    }
+
+    /// The tables as of now. Nothing is applied while it is held: let go of it soon.
+    pub fn view_tables(&self) -> TablesView<'_> {
+        self.tables.view()
+    }
+
+    /// The index of the last entry applied.
+    pub fn applied(&self) -> u64 {
+        self.tables.index()
+    }
+
     /// The last entry that is in the tables' file, synced: the log may be purged up to there.
     pub fn checkpointed(&self) -> Position {
-        Position::default()
+        self.tables.checkpointed()
     }
+
     /// Why the last checkpoint could not be written, if it could not.
     pub fn checkpoint_failure(&self) -> Option<Damage> {
-        None
+        self.tables.checkpoint_failure()
     }
+
+    /// Everything as of the last checkpoint, as an engine-neutral stream of rows.
+    pub fn snapshot(&self) -> Result<Snapshot, FsError> {
+        Ok(self.tables.snapshot()?)
+    }
+
     /// The file system; `None` before `Format`.
     pub fn filesystem(&self) -> Result<Option<FilesystemId>, FsError> {
-        later!()
+        let row = self.tables.view().row::<FilesystemRow>(())?;
+        Ok(row.map(|row| row.filesystem))
     }
+
+    /// Counters of the whole.
+    pub fn totals(&self) -> Result<Totals, FsError> {
+        Ok(self.tables.view().row::<TotalsRow>(())?.unwrap_or_default())
+    }
+
     /// The inode that `name` names in `parent`.
     pub fn lookup(&self, parent: InodeId, name: &Name) -> Result<Logged<Attr>, FsError> {
-        later!()
+        self.logged(|view| lookup::lookup(view, parent, name))
     }
+
     /// The directory above directory `inode`; the root is above itself.
     pub fn parent(&self, inode: InodeId) -> Result<Logged<Attr>, FsError> {
-        later!()
+        self.logged(|view| lookup::parent(view, inode))
     }
+
     /// Attributes.
     pub fn getattr(&self, inode: InodeId) -> Result<Logged<Attr>, FsError> {
-        later!()
+        self.logged(|view| lookup::getattr(view, inode))
     }
+
     /// Attributes and content, with the first extents.
     pub fn view(&self, inode: InodeId) -> Result<Logged<View>, FsError> {
-        later!()
+        self.logged(|view| lookup::view(view, inode))
     }
+
     /// Where the bytes from `from` on are.
     pub fn locate(&self, inode: InodeId, from: u64) -> Result<Logged<Layout>, FsError> {
-        later!()
+        self.logged(|view| lookup::locate(view, inode, from))
     }
-    /// Entries after a cookie.
+
+    /// At most `limit` entries after a cookie.
     pub fn readdir(
         &self,
         inode: InodeId,
@@ -141,36 +125,66 @@ impl Reader {
         limit: u32,
         attrs: bool,
     ) -> Result<Logged<Listing>, FsError> {
-        later!()
+        let limit = usize::try_from(limit.max(1)).expect("32 bits");
+        let mut entries = Vec::new();
+        loop {
+            let after = entries
+                .last()
+                .map_or(after, |last: &dfs_proto::view::Entry| last.cookie);
+            let most = ENTRIES_AT_ONCE.min(limit - entries.len());
+            let part = self.logged(|view| readdir::readdir(view, inode, after, most, attrs))?;
+            entries.extend(part.answer.entries);
+            let complete = part.answer.complete;
+            if complete || entries.len() >= limit {
+                return Ok(Logged {
+                    index: part.index,
+                    answer: Listing { entries, complete },
+                });
+            }
+        }
     }
+
     /// The target of a symbolic link.
     pub fn readlink(&self, inode: InodeId) -> Result<Logged<Bytes>, FsError> {
-        later!()
+        self.logged(|view| lookup::readlink(view, inode))
     }
+
     /// The value of an extended attribute.
     pub fn getxattr(&self, inode: InodeId, name: &[u8]) -> Result<Logged<Bytes>, FsError> {
-        later!()
+        self.logged(|view| xattr::get(view, inode, name))
     }
+
     /// The names of all extended attributes.
     pub fn listxattr(&self, inode: InodeId) -> Result<Logged<Vec<Bytes>>, FsError> {
-        later!()
+        self.logged(|view| xattr::list(view, inode))
     }
-    /// Counters of the whole.
-    pub fn totals(&self) -> Result<Totals, FsError> {
-        later!()
-    }
+
     /// A block's row.
     pub fn block(&self, block: BlockId) -> Result<Option<BlockRow>, FsError> {
-        later!()
+        Ok(self.tables.view().row::<BlockRow>(block)?)
     }
+
     /// A page of all blocks after `after`, in the order of their ids.
     pub fn blocks(
         &self,
         after: BlockId,
         limit: usize,
     ) -> Result<Vec<(BlockId, BlockRow)>, FsError> {
-        later!()
+        let range = KeyRange::after(all::blocks(), Key::Block(after));
+        Ok(self
+            .tables
+            .view()
+            .page(range, limit, |key, row| match key {
+                Key::Block(block) => (block, row),
+                _ => unreachable!("the range is of blocks"),
+            })?)
     }
+
+    /// Bytes of a block that some file consists of.
+    pub fn live_bytes(&self, block: BlockId) -> Result<u32, FsError> {
+        Ok(space::live_bytes(&self.tables.view(), block)?)
+    }
+
     /// A page of the blocks that are not settled (open, or sealed and not known to be so on every
     /// replica), by their sessions.
     pub fn unsettled(
@@ -178,33 +192,73 @@ impl Reader {
         after: (SessionId, BlockId),
         limit: usize,
     ) -> Result<Vec<(SessionId, BlockId)>, FsError> {
-        later!()
+        let (session, block) = after;
+        let range = KeyRange::after(all::unsettled(), Key::Writing { session, block });
+        let view = self.tables.view();
+        Ok(view.page(range, limit, |key, _: WritingRow| match key {
+            Key::Writing { session, block } => (session, block),
+            _ => unreachable!("the range is of unsettled blocks"),
+        })?)
     }
-    /// A page of the blocks that nothing names: with the moment since when, and whether it is
-    /// decided that they go.
+
+    /// A page of the blocks that nothing names: since when, and whether it is decided that they go.
     pub fn unused(
         &self,
         after: BlockId,
         limit: usize,
     ) -> Result<Vec<(BlockId, Timestamp, bool)>, FsError> {
-        later!()
+        let range = KeyRange::after(all::unused(), Key::Unused(after));
+        Ok(self
+            .tables
+            .view()
+            .page(range, limit, |key, row: UnusedRow| match key {
+                Key::Unused(block) => (block, row.since, row.reclaiming),
+                _ => unreachable!("the range is of unused blocks"),
+            })?)
     }
+
     /// Whether `Reclaim` has rows to remove (large removed files, ended sessions).
     pub fn has_rows_to_reclaim(&self) -> Result<bool, FsError> {
-        later!()
+        let view = self.tables.view();
+        let mut ended = view.any(all::trims().prefix())?;
+        if !ended {
+            view.each(
+                all::sessions().prefix(),
+                Direction::Up,
+                |_, row: SessionRow| {
+                    ended = row.ended;
+                    match ended {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    }
+                },
+            )?;
+        }
+        Ok(ended)
     }
+
     /// A session's row.
     pub fn session(&self, session: SessionId) -> Result<Option<SessionRow>, FsError> {
-        later!()
+        Ok(self.tables.view().row::<SessionRow>(session)?)
     }
-    /// A page of all sessions after `after`.
+
+    /// A page of all sessions after `after`; those that have ended are among them until they are
+    /// cleared.
     pub fn sessions(
         &self,
         after: SessionId,
         limit: usize,
     ) -> Result<Vec<(SessionId, SessionRow)>, FsError> {
-        later!()
+        let range = KeyRange::after(all::sessions(), Key::Session(after));
+        Ok(self
+            .tables
+            .view()
+            .page(range, limit, |key, row| match key {
+                Key::Session(session) => (session, row),
+                _ => unreachable!("the range is of sessions"),
+            })?)
     }
+
     /// A page of what a session holds open.
     pub fn opens(
         &self,
@@ -212,29 +266,30 @@ impl Reader {
         after: InodeId,
         limit: usize,
     ) -> Result<Vec<InodeId>, FsError> {
-        later!()
+        let from = Key::Open {
+            session,
+            inode: after,
+        };
+        let range = KeyRange::after(all::opens(session), from);
+        let view = self.tables.view();
+        Ok(view.page(range, limit, |key, _: OpenRow| match key {
+            Key::Open { inode, .. } => inode,
+            _ => unreachable!("the range is of open inodes"),
+        })?)
     }
+
+    /// Whether a session holds an inode open.
+    pub fn holds(&self, session: SessionId, inode: InodeId) -> Result<bool, FsError> {
+        Ok(self.tables.view().has::<OpenRow>((session, inode))?)
+    }
+
     /// All minions that ever registered.
     pub fn minions(&self) -> Result<Vec<(MinionId, MinionRow)>, FsError> {
-        later!()
-    }
-    /// Everything as of the last checkpoint, as an engine-neutral stream of rows.
-    pub fn snapshot(&self) -> Result<Snapshot, FsError> {
-        later!()
-    }
-}
-
-/// A stream of all rows, as of one log entry, that stays as it is while changes go on.
-pub struct Snapshot {}
-
-impl Snapshot {
-    /// The entry that it is as of.
-    pub fn position(&self) -> Position {
-        Position::default()
-    }
-
-    /// Writes all rows; says how many bytes that were.
-    pub fn write_to(&self, _into: &mut dyn std::io::Write) -> Result<u64, Damage> {
-        Ok(0)
+        let range = all::minions().prefix();
+        let view = self.tables.view();
+        Ok(view.page(range, usize::MAX, |key, row| match key {
+            Key::Minion(minion) => (minion, row),
+            _ => unreachable!("the range is of minions"),
+        })?)
     }
 }

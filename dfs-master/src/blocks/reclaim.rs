@@ -1,0 +1,222 @@
+//! Gives back what nothing names: inodes without names, extents of old generations, unused blocks.
+//!
+//! A block is first noted as unused; then, when readers that had located it have had their time, it
+//! is decided in the log that it goes (D5); then its minions drop it, and then it is forgotten. From
+//! the decision on it cannot be named any more. Whatever is large goes in bounded steps.
+
+use crate::{
+    blocks::{
+        extents::{self, Map},
+        space,
+    },
+    tables::{
+        damage::Damage,
+        key::{Key, KeyRange, all},
+        rows::{
+            BlockRow, BlockState, Body, ExtentRow, InlineRow, InodeRow, TrimRow, UnusedRow,
+            WritingRow, XattrRow,
+        },
+        txn::{Direction, Rows, Txn},
+    },
+};
+use dfs_proto::{
+    error::FsError,
+    extent::FileRange,
+    id::{BlockId, InodeId},
+    time::Timestamp,
+};
+use std::ops::ControlFlow;
+
+/// Unused blocks that one decision looks at.
+const UNUSED_LOOKED_AT_MAX: usize = 4096;
+
+/// Notes those of `blocks` that are sealed and that nothing names any more.
+pub fn note_unused(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    mut blocks: Vec<BlockId>,
+) -> Result<(), Damage> {
+    blocks.sort_unstable();
+    blocks.dedup();
+    for block in blocks {
+        let sealed = txn
+            .row::<BlockRow>(block)?
+            .is_some_and(|row| row.sealed().is_some());
+        if sealed && !space::is_used(txn, block)? {
+            let row = UnusedRow {
+                since: now,
+                reclaiming: false,
+            };
+            txn.put(block, &row);
+        }
+    }
+    Ok(())
+}
+
+/// Removes an inode that has no name and is not open, with all that it has. One with very many
+/// extents stays as a row that nobody can reach until they are removed.
+pub fn drop_inode(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    inode: InodeId,
+    mut row: InodeRow,
+) -> Result<(), FsError> {
+    let stored = std::mem::take(&mut row.stored);
+    space::count(txn, |totals| {
+        totals.inodes = totals.inodes.saturating_sub(1);
+        totals.stored = totals.stored.saturating_sub(stored);
+    })?;
+    row.stored = stored;
+    if row.xattrs > 0 {
+        let names = txn.page(
+            all::xattrs(inode).prefix(),
+            usize::MAX,
+            |key, _: XattrRow| match key {
+                Key::Xattr { name, .. } => name.to_vec(),
+                _ => unreachable!("the range is of attributes"),
+            },
+        )?;
+        for name in names {
+            txn.delete::<XattrRow>((inode, &name));
+        }
+        row.xattrs = 0;
+    }
+    if row.body == Body::Inline {
+        txn.delete::<InlineRow>(inode);
+    }
+    let trimming = txn.has::<TrimRow>(inode)?;
+    if trimming || row.extents > extents::AT_ONCE_MAX {
+        row.body = Body::Empty;
+        row.stored = 0;
+        row.size = 0;
+        row.unsynced.clear();
+        txn.put(inode, &row);
+        if !trimming {
+            txn.insert(inode, &TrimRow);
+        }
+        return Ok(());
+    }
+    let everything = FileRange::of(0, u64::MAX);
+    let removed = extents::remove(txn, inode, &mut row, everything)?;
+    txn.delete::<InodeRow>(inode);
+    note_unused(txn, now, extents::blocks_of(&removed))?;
+    Ok(())
+}
+
+/// Removes at most `budget` extents that no file has any more; says how many of the budget are left.
+pub fn trim_step(txn: &mut Txn<'_>, now: Timestamp, budget: u32) -> Result<u32, FsError> {
+    let mut left = budget;
+    while left > 0 {
+        let next = txn.page(all::trims().prefix(), 1, |key, _: TrimRow| match key {
+            Key::Trim(inode) => inode,
+            _ => unreachable!("the range is of trims"),
+        })?;
+        let Some(inode) = next.first() else {
+            return Ok(left);
+        };
+        left = trim_one(txn, now, *inode, left)?;
+    }
+    Ok(0)
+}
+
+fn trim_one(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    inode: InodeId,
+    budget: u32,
+) -> Result<u32, FsError> {
+    let row = txn.row::<InodeRow>(inode)?;
+    let alive = row.filter(|row| row.links > 0 || row.opens > 0);
+    let everything = all::generations(inode).prefix();
+    let range = match &alive {
+        Some(row) => KeyRange {
+            from: everything.from,
+            to: std::ops::Bound::Excluded(all::extents(inode, row.generation)),
+        },
+        None => everything,
+    };
+    let limit = usize::try_from(budget).expect("32 bits");
+    let dead = txn.page(range, limit, |key, row: ExtentRow| match key {
+        Key::Extent {
+            generation, offset, ..
+        } => (Map { inode, generation }, row.at(offset)),
+        _ => unreachable!("the range is of extents"),
+    })?;
+    for (map, extent) in &dead {
+        extents::erase(txn, *map, extent);
+    }
+    let blocks = dead.iter().map(|(_, extent)| extent.block).collect();
+    note_unused(txn, now, blocks)?;
+    if dead.len() == limit {
+        return Ok(0);
+    }
+    txn.delete::<TrimRow>(inode);
+    if alive.is_none() {
+        txn.delete::<InodeRow>(inode);
+    }
+    // A row that had nothing to remove has cost something too.
+    let spent = u32::try_from(dead.len()).expect("below the budget").max(1);
+    Ok(budget.saturating_sub(spent))
+}
+
+/// Decides which unused blocks go: at most `max` of those that are unused since `before`.
+pub fn decide(txn: &mut Txn<'_>, before: Timestamp, max: u32) -> Result<Vec<BlockId>, FsError> {
+    let max = usize::try_from(max).expect("32 bits");
+    let mut candidates = Vec::new();
+    let mut looked_at = 0;
+    txn.each(
+        all::unused().prefix(),
+        Direction::Up,
+        |key, row: UnusedRow| {
+            looked_at += 1;
+            if let Key::Unused(block) = key
+                && !row.reclaiming
+                && row.since <= before
+            {
+                candidates.push((block, row));
+            }
+            if candidates.len() < max && looked_at < UNUSED_LOOKED_AT_MAX {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        },
+    )?;
+    let mut decided = Vec::new();
+    for (block, unused) in candidates.into_iter().take(max) {
+        let row = txn.row::<BlockRow>(block)?;
+        let Some(mut row) = row.filter(|row| row.sealed().is_some()) else {
+            txn.delete::<UnusedRow>(block);
+            continue;
+        };
+        if space::is_used(txn, block)? {
+            txn.delete::<UnusedRow>(block);
+            continue;
+        }
+        row.state = BlockState::Reclaiming;
+        row.placement += 1;
+        txn.delete::<WritingRow>((row.session, block));
+        let unused = UnusedRow {
+            reclaiming: true,
+            ..unused
+        };
+        txn.put(block, &unused);
+        let unplaced = row.replicas.is_empty();
+        txn.put(block, &row);
+        if unplaced {
+            forget(txn, block)?;
+        } else {
+            decided.push(block);
+        }
+    }
+    Ok(decided)
+}
+
+/// Forgets a block that no minion has any more.
+pub fn forget(txn: &mut Txn<'_>, block: BlockId) -> Result<(), Damage> {
+    txn.delete::<BlockRow>(block);
+    txn.delete::<UnusedRow>(block);
+    space::count(txn, |totals| {
+        totals.blocks = totals.blocks.saturating_sub(1);
+    })
+}

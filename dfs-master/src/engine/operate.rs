@@ -1,0 +1,127 @@
+//! Which function carries out which change.
+
+use crate::{
+    blocks::{allocate, commit, seal},
+    engine::command::Grant,
+    namespace::{link, make, open, rename, session, setattr, unlink, xattr},
+    tables::txn::Txn,
+};
+use dfs_proto::{
+    change::{Change, Changed},
+    error::FsError,
+    id::SessionId,
+    time::Timestamp,
+};
+
+/// Carries out a change of a session. On an error the transaction is to be dropped.
+pub fn operate(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    session: SessionId,
+    change: &Change,
+    grant: &Grant,
+) -> Result<Changed, FsError> {
+    match change {
+        Change::Make { .. }
+        | Change::Link { .. }
+        | Change::Unlink { .. }
+        | Change::Rmdir { .. }
+        | Change::Rename { .. } => names(txn, now, session, change, grant),
+        Change::SetAttr { inode, set } => {
+            setattr::setattr(txn, now, *inode, set).map(Changed::Attr)
+        }
+        Change::SetXattr {
+            inode,
+            name,
+            value,
+            mode,
+        } => xattr::set(txn, now, *inode, name, value, *mode).map(Changed::Attr),
+        Change::RemoveXattr { inode, name } => {
+            xattr::remove(txn, now, *inode, name).map(Changed::Attr)
+        }
+        Change::Open {
+            inode,
+            truncate,
+            kill_privileges,
+        } => {
+            open::open(txn, now, session, *inode, *truncate, *kill_privileges).map(Changed::Opened)
+        }
+        Change::Close { inodes } => open::close(txn, now, session, inodes).map(|()| Changed::Done),
+        Change::Allocate { .. } => match grant {
+            Grant::Block { block, replicas } => {
+                allocate::allocate(txn, session, *block, replicas).map(Changed::Placed)
+            }
+            Grant::Nothing | Grant::Inode(_) => Err(no_grant("block")),
+        },
+        Change::Commit { files, synced, .. } => {
+            commit::commit(txn, now, session, files, synced).map(Changed::Committed)
+        }
+        Change::Seal { block, length } => {
+            seal::by_writer(txn, now, session, *block, *length).map(|()| Changed::Done)
+        }
+        Change::Sync => Ok(Changed::Done),
+        Change::EndSession => session::end(txn, now, session).map(|()| Changed::Done),
+    }
+}
+
+/// The changes of names.
+fn names(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    session: SessionId,
+    change: &Change,
+    grant: &Grant,
+) -> Result<Changed, FsError> {
+    match change {
+        Change::Make {
+            parent,
+            name,
+            what,
+            mode,
+            caller,
+        } => {
+            let Grant::Inode(inode) = grant else {
+                return Err(no_grant("inode"));
+            };
+            let request = make::Request {
+                session,
+                inode: *inode,
+                parent: *parent,
+                name,
+                what,
+                mode: *mode,
+                caller: *caller,
+            };
+            make::make(txn, now, request)
+        }
+        Change::Link {
+            inode,
+            parent,
+            name,
+        } => link::link(txn, now, *inode, *parent, name),
+        Change::Unlink { parent, name } => unlink::unlink(txn, now, *parent, name),
+        Change::Rmdir { parent, name } => unlink::rmdir(txn, now, *parent, name),
+        Change::Rename {
+            parent,
+            name,
+            new_parent,
+            new_name,
+            mode,
+        } => {
+            let from = rename::Place {
+                parent: *parent,
+                name,
+            };
+            let to = rename::Place {
+                parent: *new_parent,
+                name: new_name,
+            };
+            rename::rename(txn, now, from, to, *mode)
+        }
+        _ => unreachable!("the caller sends only changes of names"),
+    }
+}
+
+fn no_grant(what: &str) -> FsError {
+    FsError::Invalid(format!("the leader granted no {what}"))
+}

@@ -1,0 +1,124 @@
+//! What the operations on names share: finding directories, and putting entries in and taking them
+//! out.
+//!
+//! An entry is two rows, by name and by cookie, and a count in its directory; here they change
+//! together. The caller writes the directory's row back.
+
+use crate::tables::{
+    damage::Damage,
+    rows::{DirentRow, InodeRow, ListingRow},
+    txn::{Rows, Txn},
+};
+use dfs_proto::{
+    attr::{FileKind, LINKS_MAX},
+    error::FsError,
+    id::InodeId,
+    name::Name,
+};
+
+/// An inode that someone can reach: by a name, or because it is open.
+pub fn inode(read: &impl Rows, id: InodeId) -> Result<InodeRow, FsError> {
+    read.row::<InodeRow>(id)?
+        .filter(|row| row.links > 0 || row.opens > 0)
+        .ok_or(FsError::Stale(id))
+}
+
+/// A directory, perhaps one that was removed and is still open.
+pub fn directory(read: &impl Rows, id: InodeId) -> Result<InodeRow, FsError> {
+    let row = inode(read, id)?;
+    if row.is_directory() {
+        Ok(row)
+    } else {
+        Err(FsError::NotDirectory)
+    }
+}
+
+/// A directory that entries can be put into: one that was not removed.
+pub fn growing(read: &impl Rows, id: InodeId) -> Result<InodeRow, FsError> {
+    let row = directory(read, id)?;
+    if row.links > 0 {
+        Ok(row)
+    } else {
+        Err(FsError::NotFound)
+    }
+}
+
+/// What `name` names in a directory.
+pub fn entry(read: &impl Rows, parent: InodeId, name: &Name) -> Result<Option<DirentRow>, Damage> {
+    read.row::<DirentRow>((parent, name))
+}
+
+/// What `name` names in a directory, and its inode.
+pub fn named(
+    read: &impl Rows,
+    parent: InodeId,
+    name: &Name,
+) -> Result<(DirentRow, InodeRow), FsError> {
+    let dirent = entry(read, parent, name)?.ok_or(FsError::NotFound)?;
+    let row = read.row::<InodeRow>(dirent.inode)?.ok_or_else(|| {
+        FsError::Damaged(format!(
+            "directory {parent} names inode {}, which is not known",
+            dirent.inode
+        ))
+    })?;
+    Ok((dirent, row))
+}
+
+/// Puts an entry into a directory under a name that is not taken.
+pub fn add(
+    txn: &mut Txn<'_>,
+    parent: InodeId,
+    row: &mut InodeRow,
+    name: &Name,
+    inode: InodeId,
+    kind: FileKind,
+) {
+    let cookie = row.next_cookie;
+    row.next_cookie += 1;
+    row.size += 1;
+    txn.insert((parent, name), &DirentRow { inode, cookie });
+    txn.insert(
+        (parent, cookie),
+        &ListingRow {
+            name: name.clone(),
+            inode,
+            kind,
+        },
+    );
+}
+
+/// Makes an entry name something else. It keeps its place in listings.
+pub fn repoint(
+    txn: &mut Txn<'_>,
+    parent: InodeId,
+    name: &Name,
+    cookie: u64,
+    inode: InodeId,
+    kind: FileKind,
+) {
+    txn.put((parent, name), &DirentRow { inode, cookie });
+    txn.put(
+        (parent, cookie),
+        &ListingRow {
+            name: name.clone(),
+            inode,
+            kind,
+        },
+    );
+}
+
+/// Takes an entry out of a directory.
+pub fn remove(txn: &mut Txn<'_>, parent: InodeId, row: &mut InodeRow, name: &Name, cookie: u64) {
+    row.size = row.size.saturating_sub(1);
+    txn.delete::<DirentRow>((parent, name));
+    txn.delete::<ListingRow>((parent, cookie));
+}
+
+/// Counts one more name of an inode, or one more sub-directory of a directory.
+pub fn link_one(row: &mut InodeRow) -> Result<(), FsError> {
+    if row.links >= LINKS_MAX {
+        return Err(FsError::TooManyLinks);
+    }
+    row.links += 1;
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! rename: a name moves, in one step, whatever stands where it goes (N4).
+
+use crate::{
+    blocks::extents,
+    namespace::{directory, unlink},
+    tables::{
+        rows::{DirentRow, InodeRow},
+        txn::{Rows, Txn},
+    },
+};
+use dfs_proto::{
+    attr::{Attr, FileKind},
+    change::{Changed, RenameMode},
+    error::FsError,
+    id::InodeId,
+    name::Name,
+    time::Timestamp,
+};
+
+/// A name in a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The directory.
+    pub parent: InodeId,
+    /// The name.
+    pub name: &'a Name,
+}
+
+/// What stands at a place.
+struct Found {
+    dirent: DirentRow,
+    row: InodeRow,
+}
+
+/// The directories of both places; one of them when they are the same.
+struct Parents {
+    from: InodeRow,
+    to: Option<InodeRow>,
+}
+
+impl Parents {
+    fn to(&mut self) -> &mut InodeRow {
+        self.to.as_mut().unwrap_or(&mut self.from)
+    }
+}
+
+/// Moves what is at `from` to `to`.
+pub fn rename(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    from: Place<'_>,
+    to: Place<'_>,
+    mode: RenameMode,
+) -> Result<Changed, FsError> {
+    let mut parents = Parents {
+        from: directory::directory(txn, from.parent)?,
+        to: match from.parent == to.parent {
+            true => None,
+            false => Some(directory::growing(txn, to.parent)?),
+        },
+    };
+    let (dirent, row) = directory::named(txn, from.parent, from.name)?;
+    let moved = Found { dirent, row };
+    let target = match directory::entry(txn, to.parent, to.name)? {
+        Some(_) => {
+            let (dirent, row) = directory::named(txn, to.parent, to.name)?;
+            Some(Found { dirent, row })
+        }
+        None => None,
+    };
+    match (mode, target) {
+        (RenameMode::NoReplace, Some(_)) => Err(FsError::Exists),
+        (RenameMode::Exchange, None) => Err(FsError::NotFound),
+        // Two names of one inode: POSIX has both stay.
+        (RenameMode::Replace | RenameMode::Exchange, Some(target))
+            if target.dirent.inode == moved.dirent.inode =>
+        {
+            Ok(answer(from, to, &moved, &mut parents, None))
+        }
+        (RenameMode::Exchange, Some(target)) => {
+            exchange(txn, now, from, to, parents, moved, target)
+        }
+        (RenameMode::Replace | RenameMode::NoReplace, target) => {
+            replace(txn, now, from, to, parents, moved, target)
+        }
+    }
+}
+
+fn answer(
+    from: Place<'_>,
+    to: Place<'_>,
+    moved: &Found,
+    parents: &mut Parents,
+    other: Option<Attr>,
+) -> Changed {
+    Changed::Renamed {
+        attr: moved.row.attr(moved.dirent.inode),
+        parent: parents.from.attr(from.parent),
+        new_parent: parents.to().attr(to.parent),
+        other,
+    }
+}
+
+fn replace(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    from: Place<'_>,
+    to: Place<'_>,
+    mut parents: Parents,
+    mut moved: Found,
+    target: Option<Found>,
+) -> Result<Changed, FsError> {
+    if let Some(target) = &target {
+        may_replace(txn, &moved.row, &target.row)?;
+    }
+    let is_directory = moved.row.is_directory();
+    if is_directory && parents.to.is_some() {
+        not_above(txn, moved.dirent.inode, to.parent)?;
+        moved.row.parent = to.parent;
+        // A directory that takes another's place leaves the count as it was.
+        if target.is_none() {
+            directory::link_one(parents.to())?;
+        }
+        parents.from.links = parents.from.links.saturating_sub(1);
+    } else if is_directory && target.is_some() {
+        parents.from.links = parents.from.links.saturating_sub(1);
+    }
+    moved.row.touch(now);
+    let Found { dirent, .. } = moved;
+    directory::remove(
+        txn,
+        from.parent,
+        &mut parents.from,
+        from.name,
+        dirent.cookie,
+    );
+    let mut other = None;
+    match target {
+        Some(target) => {
+            let cookie = target.dirent.cookie;
+            directory::repoint(
+                txn,
+                to.parent,
+                to.name,
+                cookie,
+                dirent.inode,
+                moved.row.kind,
+            );
+            let gone = target.dirent.inode;
+            other = Some(match target.row.is_directory() {
+                true => unlink::forget_directory(txn, now, gone, target.row)?,
+                false => unlink::forget_name(txn, now, gone, target.row)?,
+            });
+        }
+        None => {
+            let kind = moved.row.kind;
+            directory::add(txn, to.parent, parents.to(), to.name, dirent.inode, kind);
+        }
+    }
+    put(txn, now, from, to, &mut parents, &moved);
+    Ok(answer(from, to, &moved, &mut parents, other))
+}
+
+fn exchange(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    from: Place<'_>,
+    to: Place<'_>,
+    mut parents: Parents,
+    mut moved: Found,
+    mut other: Found,
+) -> Result<Changed, FsError> {
+    if parents.to.is_some() {
+        for (found, place) in [(&mut moved, to.parent), (&mut other, from.parent)] {
+            if found.row.is_directory() {
+                not_above(txn, found.dirent.inode, place)?;
+                found.row.parent = place;
+            }
+        }
+        match (moved.row.is_directory(), other.row.is_directory()) {
+            (true, false) => {
+                directory::link_one(parents.to())?;
+                parents.from.links = parents.from.links.saturating_sub(1);
+            }
+            (false, true) => {
+                directory::link_one(&mut parents.from)?;
+                parents.to().links = parents.to().links.saturating_sub(1);
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+    moved.row.touch(now);
+    other.row.touch(now);
+    let (a, b) = (moved.dirent, other.dirent);
+    directory::repoint(txn, to.parent, to.name, b.cookie, a.inode, moved.row.kind);
+    directory::repoint(
+        txn,
+        from.parent,
+        from.name,
+        a.cookie,
+        b.inode,
+        other.row.kind,
+    );
+    txn.put(b.inode, &other.row);
+    put(txn, now, from, to, &mut parents, &moved);
+    let attr = other.row.attr(b.inode);
+    Ok(answer(from, to, &moved, &mut parents, Some(attr)))
+}
+
+fn put(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    from: Place<'_>,
+    to: Place<'_>,
+    parents: &mut Parents,
+    moved: &Found,
+) {
+    txn.put(moved.dirent.inode, &moved.row);
+    parents.from.modify(now);
+    txn.put(from.parent, &parents.from);
+    if let Some(row) = &mut parents.to {
+        row.modify(now);
+        txn.put(to.parent, row);
+    }
+}
+
+/// Whether `moved` may take the place of `target`.
+fn may_replace(txn: &Txn<'_>, moved: &InodeRow, target: &InodeRow) -> Result<(), FsError> {
+    match (moved.is_directory(), target.is_directory()) {
+        (true, false) => return Err(FsError::NotDirectory),
+        (false, true) => return Err(FsError::IsDirectory),
+        (true, true) if target.size > 0 => return Err(FsError::NotEmpty),
+        (true, true) => return Ok(()),
+        (false, false) => {}
+    }
+    // The name goes from bytes that may be synced to these, which must be then (D3).
+    let both_files = (moved.kind, target.kind) == (FileKind::File, FileKind::File);
+    if both_files && target.stored > 0 {
+        let waiting = extents::unsynced(txn, moved)?;
+        if !waiting.is_empty() {
+            return Err(FsError::SyncFirst(waiting));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to put directory `inode` into `place` when that is itself or below it.
+fn not_above(txn: &Txn<'_>, inode: InodeId, place: InodeId) -> Result<(), FsError> {
+    let mut at = place;
+    while at != InodeId::ROOT {
+        if at == inode {
+            return Err(FsError::Invalid(
+                "a directory cannot be moved into itself".to_owned(),
+            ));
+        }
+        let row = txn.row::<InodeRow>(at)?;
+        at = row
+            .ok_or_else(|| FsError::Damaged(format!("directory {at} is not known")))?
+            .parent;
+    }
+    Ok(())
+}

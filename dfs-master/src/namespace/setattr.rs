@@ -1,0 +1,43 @@
+//! chmod, chown, utimens, truncate: all that setattr can set, in one step.
+
+use crate::{blocks::truncate, namespace::directory, tables::txn::Txn};
+use dfs_proto::{
+    attr::{Attr, MODE_MASK, SetAttr, SetTime},
+    error::FsError,
+    id::InodeId,
+    time::Timestamp,
+};
+
+/// Sets attributes, and says what they are then. Even where nothing is asked for, the inode counts
+/// as changed: chown(2) with -1 and -1 means that.
+pub fn setattr(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    inode: InodeId,
+    set: &SetAttr,
+) -> Result<Attr, FsError> {
+    let mut row = directory::inode(txn, inode)?;
+    if let Some(size) = set.size {
+        truncate::truncate(txn, now, inode, &mut row, size)?;
+    }
+    let new_owner = set.uid.is_some() || set.gid.is_some();
+    // chown(2) takes the bits away for everyone; of a directory they mean something else.
+    if set.kill_privileges || (new_owner && !row.is_directory()) {
+        truncate::drop_privileges(txn, inode, &mut row)?;
+    }
+    row.uid = set.uid.unwrap_or(row.uid);
+    row.gid = set.gid.unwrap_or(row.gid);
+    if let Some(mode) = set.mode {
+        row.mode = mode & MODE_MASK;
+    }
+    row.touch(now);
+    let moment = |time: SetTime| match time {
+        SetTime::Now => row.ctime,
+        SetTime::At(moment) => moment,
+    };
+    let (atime, mtime) = (set.atime.map(moment), set.mtime.map(moment));
+    row.atime = atime.unwrap_or(row.atime);
+    row.mtime = mtime.unwrap_or(row.mtime);
+    txn.put(inode, &row);
+    Ok(row.attr(inode))
+}

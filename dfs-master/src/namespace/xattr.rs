@@ -1,0 +1,117 @@
+//! Extended attributes.
+
+use crate::{
+    namespace::directory,
+    tables::{
+        damage::Damage,
+        key::{Key, all},
+        rows::XattrRow,
+        txn::{Rows, Txn},
+    },
+};
+use bytes::Bytes;
+use dfs_proto::{
+    attr::Attr,
+    change::{XATTR_VALUE_BYTES_MAX, XattrMode},
+    error::FsError,
+    id::InodeId,
+    time::Timestamp,
+};
+
+/// The longest name, in bytes (XATTR_NAME_MAX).
+const NAME_BYTES_MAX: u32 = 255;
+
+/// The longest list of names that listxattr(2) can give, in bytes (XATTR_LIST_MAX).
+const LIST_BYTES_MAX: usize = 65536;
+
+/// Sets an attribute.
+pub fn set(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    inode: InodeId,
+    name: &[u8],
+    value: &Bytes,
+    mode: XattrMode,
+) -> Result<Attr, FsError> {
+    let mut row = directory::inode(txn, inode)?;
+    check_name(name)?;
+    if value.len() > usize::try_from(XATTR_VALUE_BYTES_MAX).expect("65536") {
+        return Err(FsError::TooLong(XATTR_VALUE_BYTES_MAX));
+    }
+    let there = row.xattrs > 0 && txn.has::<XattrRow>((inode, name))?;
+    match (mode, there) {
+        (XattrMode::Create, true) => return Err(FsError::Exists),
+        (XattrMode::Replace, false) => return Err(FsError::NoAttribute),
+        (_, true) => {}
+        (_, false) => {
+            if list_bytes(&names(txn, inode)?) + name.len() + 1 > LIST_BYTES_MAX {
+                return Err(FsError::NoSpace(
+                    "an inode's attribute names have 64 KiB together".to_owned(),
+                ));
+            }
+            row.xattrs += 1;
+        }
+    }
+    txn.put((inode, name), &XattrRow(value.clone()));
+    row.touch(now);
+    txn.put(inode, &row);
+    Ok(row.attr(inode))
+}
+
+/// Removes an attribute.
+pub fn remove(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    inode: InodeId,
+    name: &[u8],
+) -> Result<Attr, FsError> {
+    let mut row = directory::inode(txn, inode)?;
+    check_name(name)?;
+    if !txn.has::<XattrRow>((inode, name))? {
+        return Err(FsError::NoAttribute);
+    }
+    txn.delete::<XattrRow>((inode, name));
+    row.xattrs = row.xattrs.saturating_sub(1);
+    row.touch(now);
+    txn.put(inode, &row);
+    Ok(row.attr(inode))
+}
+
+/// The value of an attribute.
+pub fn get(read: &impl Rows, inode: InodeId, name: &[u8]) -> Result<Bytes, FsError> {
+    directory::inode(read, inode)?;
+    check_name(name)?;
+    let row = read.row::<XattrRow>((inode, name))?;
+    row.map(|row| row.0).ok_or(FsError::NoAttribute)
+}
+
+/// The names of all attributes.
+pub fn list(read: &impl Rows, inode: InodeId) -> Result<Vec<Bytes>, FsError> {
+    let row = directory::inode(read, inode)?;
+    if row.xattrs == 0 {
+        return Ok(Vec::new());
+    }
+    Ok(names(read, inode)?)
+}
+
+fn names(read: &impl Rows, inode: InodeId) -> Result<Vec<Bytes>, Damage> {
+    let range = all::xattrs(inode).prefix();
+    read.page(range, usize::MAX, |key, _: XattrRow| match key {
+        Key::Xattr { name, .. } => Bytes::copy_from_slice(name),
+        _ => unreachable!("the range is of attributes"),
+    })
+}
+
+fn list_bytes(names: &[Bytes]) -> usize {
+    names.iter().map(|name| name.len() + 1).sum()
+}
+
+fn check_name(name: &[u8]) -> Result<(), FsError> {
+    if name.len() > usize::try_from(NAME_BYTES_MAX).expect("255") {
+        return Err(FsError::TooLong(NAME_BYTES_MAX));
+    }
+    if name.is_empty() || name.contains(&0) {
+        return Err(FsError::Invalid("the name of an attribute".to_owned()));
+    }
+    Ok(())
+}

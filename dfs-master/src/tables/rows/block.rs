@@ -1,0 +1,197 @@
+//! `B block`: a block; `W session block`: that it is not settled; `G block`: that it is unused.
+
+use crate::tables::{key::Key, row::Row};
+use dfs_proto::{
+    block::{BlockPlace, Capability},
+    id::{BlockId, MinionId, SessionId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// How far a block is.
+///
+/// ```text
+/// Open --(its writer seals | measured)--> Sealed --(unused, and so decided)--> Reclaiming --> gone
+/// ```
+/// A sealed block whose seal no replica can keep may be measured again and sealed shorter, down to
+/// its synced length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum BlockState {
+    /// Its session appends to it; or, when that is gone, its replicas are to be measured.
+    Open,
+    /// Ended at this length.
+    Sealed(u32),
+    /// Nothing names it: its minions are to drop it, then it is forgotten.
+    Reclaiming,
+}
+
+/// What is known of one replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReplicaHealth {
+    /// It is being written, or not yet known to be sealed.
+    Writing,
+    /// Sealed at the block's length, whole and synced.
+    Whole,
+    /// Worthless or gone; the minion may be told to drop what is left.
+    Lost,
+}
+
+/// A block.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BlockRow {
+    /// Who may append to it and commit its bytes.
+    pub session: SessionId,
+    /// Its replicas, in write order.
+    pub replicas: Vec<(MinionId, ReplicaHealth)>,
+    /// Counts the changes of the replicas.
+    pub placement: u32,
+    /// How far it is.
+    pub state: BlockState,
+    /// Bytes known to be synced on every replica that counts.
+    pub synced: u32,
+}
+
+impl BlockRow {
+    /// Its length for good, once it is sealed.
+    pub fn sealed(&self) -> Option<u32> {
+        match self.state {
+            BlockState::Sealed(length) => Some(length),
+            BlockState::Open | BlockState::Reclaiming => None,
+        }
+    }
+
+    /// Whether bytes up to `end` are as durable as they will ever be: synced, or cut off by a seal
+    /// below them.
+    pub fn has_synced(&self, end: u32) -> bool {
+        self.synced >= end.min(self.sealed().unwrap_or(u32::MAX))
+    }
+
+    /// The replicas that count: those that are not lost.
+    pub fn counting(&self) -> impl Iterator<Item = &(MinionId, ReplicaHealth)> {
+        self.replicas
+            .iter()
+            .filter(|(_, health)| *health != ReplicaHealth::Lost)
+    }
+
+    /// Whether it is sealed and every replica that counts is known to be whole.
+    pub fn is_settled(&self) -> bool {
+        self.sealed().is_some()
+            && self
+                .counting()
+                .all(|(_, health)| *health == ReplicaHealth::Whole)
+    }
+
+    /// As clients are told of it: the replicas that count, or all when none does.
+    pub fn place(&self, block: BlockId) -> BlockPlace {
+        let mut replicas: Vec<MinionId> = self.counting().map(|(minion, _)| *minion).collect();
+        if replicas.is_empty() {
+            replicas = self.replicas.iter().map(|(minion, _)| *minion).collect();
+        }
+        BlockPlace {
+            block,
+            replicas,
+            sealed: self.sealed(),
+            placement: self.placement,
+            capability: Capability::default(),
+        }
+    }
+}
+
+impl Row for BlockRow {
+    type Id<'a> = BlockId;
+    const WHAT: &'static str = "block";
+
+    fn key<'a>(id: Self::Id<'a>) -> Key<'a> {
+        Key::Block(id)
+    }
+}
+
+/// That a block is not settled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WritingRow;
+
+impl Row for WritingRow {
+    type Id<'a> = (SessionId, BlockId);
+    const WHAT: &'static str = "unsettled block";
+
+    fn key<'a>((session, block): Self::Id<'a>) -> Key<'a> {
+        Key::Writing { session, block }
+    }
+}
+
+/// That nothing names a sealed block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UnusedRow {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether it is decided that it goes.
+    pub reclaiming: bool,
+}
+
+impl Row for UnusedRow {
+    type Id<'a> = BlockId;
+    const WHAT: &'static str = "unused block";
+
+    fn key<'a>(id: Self::Id<'a>) -> Key<'a> {
+        Key::Unused(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::rows::golden;
+
+    fn row() -> BlockRow {
+        let replica = |minion, health| (MinionId(minion), health);
+        BlockRow {
+            session: SessionId(5),
+            replicas: vec![
+                replica(1, ReplicaHealth::Whole),
+                replica(2, ReplicaHealth::Lost),
+                replica(3, ReplicaHealth::Writing),
+            ],
+            placement: 2,
+            state: BlockState::Sealed(1000),
+            synced: 500,
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        golden::check(
+            BlockId(9),
+            &row(),
+            "420000000000000009",
+            "0105030101020203000201e807f403",
+        );
+        let id = (SessionId(5), BlockId(9));
+        golden::check(id, &WritingRow, "5700000000000000050000000000000009", "01");
+        let row = UnusedRow {
+            since: Timestamp::EPOCH,
+            reclaiming: true,
+        };
+        golden::check(BlockId(9), &row, "470000000000000009", "01000001");
+    }
+
+    #[test]
+    fn lost_replicas_are_named_only_when_there_are_no_others() {
+        let mut row = row();
+        assert_eq!(row.place(BlockId(9)).replicas, [MinionId(1), MinionId(3)]);
+        for (_, health) in &mut row.replicas {
+            *health = ReplicaHealth::Lost;
+        }
+        assert_eq!(row.place(BlockId(9)).replicas.len(), 3);
+    }
+
+    #[test]
+    fn a_seal_cuts_off_what_was_to_be_synced() {
+        let row = row();
+        assert!(row.has_synced(500) && !row.has_synced(501));
+        let row = BlockRow {
+            state: BlockState::Sealed(500),
+            ..row
+        };
+        assert!(row.has_synced(501));
+    }
+}
