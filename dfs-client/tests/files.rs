@@ -112,12 +112,12 @@ async fn synced_writes_of_many_share_syncs_and_commits() {
     let dfs = cluster.client().await;
     let file = create(&dfs, "database").await;
     let commits = cluster.world.lock().commits;
-    let tasks = (0..16u64).map(|worker| {
+    let tasks = (0..16u64).map(|writer| {
         let file = file.clone();
         tokio::spawn(async move {
             for i in 0..50u64 {
-                let at = (worker * 50 + i) * 4096;
-                write(&file, at, &[u8::try_from(worker).unwrap(); 4096]).await;
+                let at = (writer * 50 + i) * 4096;
+                write(&file, at, &[u8::try_from(writer).unwrap(); 4096]).await;
                 file.fsync(true).await.unwrap();
             }
         })

@@ -54,7 +54,7 @@ const FLOORS: &[(&str, Floors)] = &[
         "dfs-minion",
         &[
             (0, &["config", "settings", "metrics"]),
-            (1, &["format", "disk"]),
+            (1, &["format", "marker"]),
             (2, &["store"]),
             (3, &["append", "commit", "scrub", "orders"]),
             (4, &["service", "beat"]),
