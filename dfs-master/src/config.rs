@@ -1,6 +1,7 @@
 //! What a master can be told: command line, environment and TOML file, all under the same keys.
 
 use clap::Parser;
+use dfs_host::logs::LogSettings;
 use std::path::PathBuf;
 
 /// When the log is synced to disk, in a group of one. With more voters it is always before the
@@ -23,37 +24,40 @@ pub enum SyncMode {
 )]
 pub struct Settings {
     /// Folder for the log, the tables and everything else this master keeps.
-    #[arg(long, env = "DFS_MASTER_DATA", default_value = "/var/lib/dfs/master")]
+    #[arg(long, default_value = "/var/lib/dfs/master")]
     pub data: PathBuf,
 
     /// Where to listen: HOST:PORT (port 0 picks a free one); may be given several times.
-    #[arg(
-        long,
-        env = "DFS_MASTER_LISTEN",
-        default_value = "127.0.0.1:7400",
-        value_delimiter = ','
-    )]
+    #[arg(long, default_value = "127.0.0.1:7400", value_delimiter = ',')]
     pub listen: Vec<String>,
 
     /// Unix socket to listen on besides; `none` for none. Default: DATA/socket.
-    #[arg(long, env = "DFS_MASTER_SOCKET")]
+    #[arg(long)]
     pub socket: Option<String>,
 
     /// Copies of every block. Default: 3, or as many as there are minions.
-    #[arg(long, env = "DFS_MASTER_COPIES", value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub copies: Option<u32>,
 
     /// Copies without which nothing is written. Default: 2, or as many as there are copies.
-    #[arg(long, env = "DFS_MASTER_COPIES_MIN", value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub copies_min: Option<u32>,
 
     /// When the log is synced.
-    #[arg(long, env = "DFS_MASTER_SYNC", value_enum, default_value = "group")]
+    #[arg(long, value_enum, default_value = "group")]
     pub sync: SyncMode,
 
+    /// MiB of a segment of the log
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub log_segment_mib: u32,
+
     /// MiB of disk kept back for deletes and checkpoints when the disk is full
-    #[arg(long, env = "DFS_MASTER_RESERVE_MIB", default_value_t = 256)]
+    #[arg(long, default_value_t = 256)]
     pub reserve_mib: u64,
+
+    /// What is logged.
+    #[command(flatten)]
+    pub logs: LogSettings,
 }
 
 impl Settings {
@@ -65,6 +69,7 @@ impl Settings {
         settings.listen = listen;
         settings.socket = Some("none".to_owned());
         settings.reserve_mib = 1;
+        settings.log_segment_mib = 1;
         settings
     }
 }

@@ -4,12 +4,15 @@
 //! `engine`, `raft` · `service` · `daemon`.
 
 pub mod blocks;
+pub mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod folder;
 pub mod lease;
 pub mod metrics;
 pub mod namespace;
 pub mod raft;
 pub mod repair;
+pub mod service;
 pub mod tables;

@@ -1,3 +1,30 @@
-//! The process around [`dfs_master::daemon`].
+//! The program `dfs-master`: settings, logs, the daemon, an exit code.
 
-fn main() {}
+use dfs_host::{clock::SystemClock, settings, signals};
+use dfs_master::{config::Settings, daemon};
+use std::{process::ExitCode, sync::Arc};
+
+fn main() -> ExitCode {
+    let settings: Settings = settings::load();
+    settings.logs.init();
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        daemon::run(settings, Arc::new(SystemClock::new()), signals::shutdown()).await
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,6 +3,11 @@
 pub mod apply;
 pub mod check;
 pub mod command;
+pub mod ids;
+pub mod leader;
 pub mod operate;
+pub mod proposer;
 pub mod reader;
 pub mod replies;
+pub mod space;
+pub mod ticks;

@@ -169,6 +169,18 @@ impl Group {
         self.journal.synced()
     }
 
+    /// Waits until the log is synced up to `index`, and sees to it that it is. Returns when the log
+    /// has stopped, too: nothing is done after that.
+    pub async fn sync_upto(&self, index: u64) {
+        let (told, synced) = tokio::sync::oneshot::channel();
+        let done = move |_| {
+            let _ = told.send(());
+        };
+        self.journal.when_synced(index, Box::new(done));
+        // The sender is dropped only when the log has stopped.
+        let _ = synced.await;
+    }
+
     /// Why the log stopped, once it has.
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.journal.failure()

@@ -86,8 +86,6 @@ pub(crate) struct Unsynced {
     pub(crate) file: Arc<dyn DiskFile>,
     /// How far the log is synced afterwards.
     pub(crate) upto: Spot,
-    /// The last entry before that.
-    pub(crate) last: u64,
 }
 
 impl Log {
@@ -155,11 +153,6 @@ impl Log {
             spare: Arc::default(),
             buffer: Vec::new(),
         }
-    }
-
-    /// Whether this folder has a log.
-    pub(crate) fn exists(disk: &dyn Disk) -> Result<bool, LogError> {
-        read_anchor(disk).map(|anchor| anchor.is_some())
     }
 
     /// The last entry, or the last one purged.
@@ -360,9 +353,8 @@ impl Log {
     /// What has to be synced so that everything appended is; `None` if it is.
     pub(crate) fn unsynced(&self) -> Option<Unsynced> {
         let upto = self.end();
-        let last = self.last().map_or(0, |place| place.index);
         let file = Arc::clone(&self.newest().file);
-        (self.synced < upto && self.resting != Some(upto)).then_some(Unsynced { file, upto, last })
+        (self.synced < upto && self.resting != Some(upto)).then_some(Unsynced { file, upto })
     }
 
     /// The file of an [`Unsynced`] has been synced.

@@ -1,0 +1,232 @@
+//! Everything that a leader holds beside the log and the tables: who is there, who was told what,
+//! what is ordered, how full its disk is. Soft state, gone with the leader.
+//!
+//! Services ask and change it, [`super::ticks`] lets time pass over it. Locks are held for a moment
+//! each, never two at once, and never across an await.
+
+use crate::{
+    cluster::{Copies, Roster, Wish, choose, logical_bytes},
+    engine::{
+        command::{Act, Grant, Outcome},
+        ids::Ids,
+        proposer::Proposer,
+        reader::Reader,
+        space::Reserve,
+    },
+    lease::Seats,
+    metrics::Metrics,
+    raft::Group,
+    repair::{Desk, Measures, Survey},
+};
+use dfs_host::{clock::Clock, disk::Disk};
+use dfs_proto::{
+    change::{Change, Changed, Logged, Ticket},
+    error::FsError,
+    extent::BLOCK_BYTES_MAX,
+    id::{BlockId, FilesystemId, MinionId, SessionId},
+    session::Event,
+    view::Space,
+};
+use parking_lot::Mutex;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// Damaged replicas that are remembered, at the most.
+const DAMAGED_MAX: usize = 100_000;
+/// Bytes of a master's disk that an inode with its name takes, for statfs.
+const INODE_BYTES: u64 = 300;
+
+/// What a leader is made of.
+pub struct Leader {
+    /// The file system.
+    pub filesystem: FilesystemId,
+    /// Names this build, for people.
+    pub build: String,
+    /// Clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The log.
+    pub group: Arc<Group>,
+    /// The way into it.
+    pub proposer: Proposer,
+    /// The tables.
+    pub reader: Reader,
+    /// New ids.
+    pub ids: Ids,
+    /// Copies and least copies, as set.
+    pub copies: (Option<u32>, Option<u32>),
+    /// The master's disk.
+    pub disk: Arc<dyn Disk>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// When this leader began.
+    pub since: Duration,
+    /// The minions.
+    pub roster: Mutex<Roster>,
+    /// The sessions.
+    pub seats: Mutex<Seats>,
+    /// The orders.
+    pub desk: Mutex<Desk>,
+    /// What replicas without a writer have.
+    pub measures: Mutex<Measures>,
+    /// The survey.
+    pub survey: Mutex<Survey>,
+    /// The reserve of the master's disk.
+    pub reserve: Mutex<Reserve>,
+    /// Replicas that are known to be damaged.
+    pub damaged: Mutex<BTreeSet<(BlockId, MinionId)>>,
+    /// Blocks without a writer that cannot be ended, and sessions that are fenced while they have
+    /// open blocks, as of the last tick.
+    pub unsettled: Mutex<Unsettled>,
+}
+
+/// What the last look at open blocks found.
+#[derive(Clone, Default, Debug)]
+pub struct Unsettled {
+    /// Blocks without a writer that wait for minions.
+    pub waiting: Vec<BlockId>,
+    /// Sessions that have ended and whose blocks are still open.
+    pub fenced: Vec<SessionId>,
+}
+
+impl Leader {
+    /// Moment on the monotonic clock.
+    pub fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// The copies that a new block gets now.
+    pub fn copies(&self) -> Copies {
+        Copies::of(self.copies.0, self.copies.1, self.roster.lock().len())
+    }
+
+    /// Makes a session's change, with what a leader adds to it.
+    pub async fn change(&self, ticket: Ticket, change: Change) -> Result<Logged<Changed>, FsError> {
+        if self.reserve.lock().read_only() && !frees_space(&change) {
+            return Err(FsError::ReadOnly(
+                "the disk of the master is full; delete something, or make space on it".to_owned(),
+            ));
+        }
+        let grant = match &change {
+            Change::Make { .. } => Grant::Inode(self.ids.inode()),
+            Change::Allocate { avoid, near } => self.place(avoid, *near)?,
+            _ => Grant::Nothing,
+        };
+        let ends = matches!(change, Change::EndSession);
+        let session = ticket.session;
+        let proposed = self
+            .proposer
+            .propose(Act::Change {
+                ticket,
+                change,
+                grant,
+            })
+            .await?;
+        if ends {
+            self.seats.lock().end(session);
+        }
+        match proposed {
+            (_, Outcome::Changed { index, answer }) => {
+                answer.map(|answer| Logged { index, answer })
+            }
+            (_, Outcome::Refused(error)) => Err(error),
+            (_, other) => Err(unexpected(&other)),
+        }
+    }
+
+    fn place(&self, avoid: &[MinionId], near: Option<MinionId>) -> Result<Grant, FsError> {
+        let block = self.ids.block();
+        let copies = self.copies();
+        let candidates = self.roster.lock().candidates();
+        let room = u64::from(BLOCK_BYTES_MAX);
+        let wish = Wish {
+            copies,
+            avoid,
+            near,
+            room,
+            turn: block.0,
+        };
+        choose(&candidates, &wish).map(|replicas| Grant::Block { block, replicas })
+    }
+
+    /// Proposes an act of the leader's own, for which there is nothing to tell but that it is done.
+    pub async fn act(&self, act: Act) -> Result<Outcome, FsError> {
+        match self.proposer.propose(act).await? {
+            (_, Outcome::Refused(error)) => Err(error),
+            (_, outcome) => Ok(outcome),
+        }
+    }
+
+    /// Ends a session for its client: it did not renew, or cannot be served any more.
+    pub async fn end_session(&self, session: SessionId) -> Result<(), FsError> {
+        self.seats.lock().end(session);
+        self.act(Act::EndSession { session }).await.map(drop)
+    }
+
+    /// Tells all sessions who the minions are now.
+    pub fn tell_roster(&self) {
+        let entries = self.roster.lock().entries();
+        self.seats.lock().tell_all(&Event::Roster(entries));
+    }
+
+    /// Waits until everything applied so far is synced.
+    pub async fn settled(&self) {
+        let applied = self.reader.applied();
+        self.group.sync_upto(applied).await;
+    }
+
+    /// Space and inodes.
+    pub fn space(&self) -> Result<Space, FsError> {
+        let copies = self.copies().wanted;
+        let (rooms, frees): (Vec<u64>, Vec<u64>) = {
+            let roster = self.roster.lock();
+            roster
+                .iter()
+                .map(|(_, member)| (member.room(), member.free()))
+                .unzip()
+        };
+        let totals = self.reader.totals()?;
+        let master_free = self.disk.space().map_or(0, |space| space.free);
+        Ok(Space {
+            bytes_total: logical_bytes(&rooms, copies),
+            bytes_free: logical_bytes(&frees, copies),
+            inodes_used: totals.inodes,
+            inodes_free: master_free / INODE_BYTES,
+        })
+    }
+
+    /// A replica was found damaged.
+    pub fn note_damaged(&self, block: BlockId, minion: MinionId) {
+        let mut damaged = self.damaged.lock();
+        if damaged.len() < DAMAGED_MAX {
+            damaged.insert((block, minion));
+        }
+    }
+}
+
+/// An outcome that does not fit its command: the tables and the engine disagree.
+pub fn unexpected(outcome: &Outcome) -> FsError {
+    FsError::Damaged(format!(
+        "the tables answered {outcome:?}, which was not asked"
+    ))
+}
+
+/// Whether a change is accepted while the master's disk is full: it frees space, or is needed to
+/// read and to delete.
+fn frees_space(change: &Change) -> bool {
+    match change {
+        Change::Unlink { .. }
+        | Change::Rmdir { .. }
+        | Change::Open { .. }
+        | Change::Close { .. }
+        | Change::Seal { .. }
+        | Change::Sync
+        | Change::EndSession => true,
+        Change::SetAttr { set, .. } => set.size.is_some(),
+        Change::Make { .. }
+        | Change::Link { .. }
+        | Change::Rename { .. }
+        | Change::SetXattr { .. }
+        | Change::RemoveXattr { .. }
+        | Change::Allocate { .. }
+        | Change::Commit { .. } => false,
+    }
+}

@@ -1,0 +1,120 @@
+//! The one task that packs what waits into log entries.
+//!
+//! A change gets its moment here, in the order in which it goes into the log, so that times never
+//! run against that order. While earlier entries are on their way the next one collects what
+//! arrives: one hand-over and one sync for all of it.
+
+use crate::{
+    engine::command::{Act, Command, Outcome},
+    metrics::Metrics,
+    raft::{Group, GroupError},
+};
+use dfs_host::clock::Clock;
+use dfs_proto::{error::FsError, time::Timestamp};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Commands in one entry, at the most.
+const ENTRY_COMMANDS_MAX: usize = 512;
+/// Commands that wait, at the most; more wait in their callers.
+const WAITING_MAX: usize = 8192;
+/// Entries on their way, at the most: more would only make them smaller.
+const ENTRIES_MAX: usize = 8;
+/// How long a caller waits for an outcome.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What came of a proposal: the index of its entry, and the outcome.
+pub type Proposed = Result<(u64, Outcome), FsError>;
+
+struct Waiting {
+    act: Act,
+    answer: oneshot::Sender<Proposed>,
+}
+
+/// Where proposals go in. Cheap to clone.
+#[derive(Clone)]
+pub struct Proposer {
+    waiting: mpsc::Sender<Waiting>,
+}
+
+fn unavailable(why: &str) -> FsError {
+    FsError::Unavailable(why.to_owned())
+}
+
+impl Proposer {
+    /// Starts the task; it ends with `shutdown`.
+    pub fn start(
+        group: Arc<Group>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        shutdown: CancellationToken,
+    ) -> Proposer {
+        let (waiting, proposals) = mpsc::channel(WAITING_MAX);
+        let packing = pack(group, clock, metrics, proposals);
+        tokio::spawn(async move { shutdown.run_until_cancelled(packing).await });
+        Proposer { waiting }
+    }
+
+    /// Logs and applies an act; waits for its outcome. If the caller gives up, the act may still
+    /// happen.
+    pub async fn propose(&self, act: Act) -> Proposed {
+        let (answer, outcome) = oneshot::channel();
+        let sent = self.waiting.send(Waiting { act, answer }).await;
+        sent.map_err(|_| unavailable("the master is going down"))?;
+        match tokio::time::timeout(ANSWER_TIMEOUT, outcome).await {
+            Ok(Ok(proposed)) => proposed,
+            Ok(Err(_)) => Err(unavailable("the log has stopped")),
+            Err(_) => Err(unavailable("the log did not take the change in time")),
+        }
+    }
+}
+
+async fn pack(
+    group: Arc<Group>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    mut proposals: mpsc::Receiver<Waiting>,
+) {
+    let on_their_way = Arc::new(Semaphore::new(ENTRIES_MAX));
+    let mut latest = Timestamp::EPOCH;
+    let mut batch = Vec::with_capacity(ENTRY_COMMANDS_MAX);
+    loop {
+        let Ok(permit) = Arc::clone(&on_their_way).acquire_owned().await else {
+            return;
+        };
+        if proposals.recv_many(&mut batch, ENTRY_COMMANDS_MAX).await == 0 {
+            return;
+        }
+        latest = latest.max(clock.wall());
+        Metrics::add(&metrics.commands, batch.len());
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut commands = Vec::with_capacity(batch.len());
+        for Waiting { act, answer } in batch.drain(..) {
+            commands.push(Command { now: latest, act });
+            answers.push(answer);
+        }
+        let answered = move |result: Result<(u64, Vec<Outcome>), GroupError>| {
+            drop(permit);
+            tell(answers, result);
+        };
+        group.submit(commands, Box::new(answered)).await;
+    }
+}
+
+fn tell(answers: Vec<oneshot::Sender<Proposed>>, result: Result<(u64, Vec<Outcome>), GroupError>) {
+    match result {
+        Ok((index, outcomes)) => {
+            for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                // Who gave up has nobody to tell.
+                let _ = answer.send(Ok((index, outcome)));
+            }
+        }
+        Err(error) => {
+            let why = error.to_string();
+            for answer in answers {
+                let _ = answer.send(Err(unavailable(&why)));
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What a leader does as time passes: judging minions, ending sessions, settling and reclaiming
+//! blocks, surveying, checkpoints, watching its disk. Everything in bounded steps, once a tick.
+
+use super::leader::{Leader, Unsettled};
+use crate::{
+    engine::{
+        command::{Act, Outcome},
+        reader::{BlockRow, BlockState, ReplicaHealth},
+    },
+    repair::{Settling, next},
+};
+use dfs_proto::{
+    error::FsError,
+    id::{BlockId, SessionId},
+    minion::{Liveness, Task},
+    session::Event,
+    time::Timestamp,
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Between two ticks.
+pub const TICK: Duration = Duration::from_millis(500);
+/// A tick that is so late means that nobody could be heard for a while.
+const LATE: Duration = Duration::from_secs(2);
+/// Between two checkpoints.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the bytes of a block that nothing names stay readable.
+const RECLAIM_GRACE: Duration = Duration::from_secs(10);
+/// Rows looked at in one step.
+const PAGE: usize = 1024;
+/// Steps of one kind in one tick.
+const STEPS_MAX: usize = 16;
+const RECLAIM_BLOCKS_MAX: u32 = 512;
+const RECLAIM_ROWS_MAX: u32 = 4096;
+
+/// What ticks remember of each other.
+#[derive(Debug, Default)]
+pub struct Ticks {
+    last: Option<Duration>,
+    checkpointed: Duration,
+    told_to_seal: BTreeSet<BlockId>,
+}
+
+/// Ticks until `shutdown`.
+pub async fn run(leader: Arc<Leader>, shutdown: CancellationToken) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = Ticks::default();
+    let ticking = async {
+        loop {
+            interval.tick().await;
+            if let Err(error) = ticks.tick(&leader).await {
+                tracing::warn!("a part of the master's housekeeping did not succeed: {error}");
+            }
+        }
+    };
+    shutdown.run_until_cancelled(ticking).await;
+}
+
+impl Ticks {
+    /// One tick.
+    pub async fn tick(&mut self, leader: &Leader) -> Result<(), FsError> {
+        let now = leader.now();
+        let late = now
+            .saturating_sub(self.last.unwrap_or(now))
+            .saturating_sub(TICK);
+        self.last = Some(now);
+        if late > LATE {
+            tracing::info!("the clock went on by {late:?} unseen: everyone gets a full term");
+            leader.roster.lock().forgive(late);
+            leader.seats.lock().renew_all(now);
+        }
+        watch_disk(leader)?;
+        judge(leader, now);
+        expire(leader, now).await?;
+        self.settle(leader).await?;
+        reclaim(leader).await?;
+        survey(leader)?;
+        if now.saturating_sub(self.checkpointed) >= CHECKPOINT_INTERVAL {
+            self.checkpointed = now;
+            let done = leader.group.checkpoint().await;
+            done.map_err(|error| FsError::Unavailable(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Goes over the blocks that are not settled, and takes the next step with each.
+    async fn settle(&mut self, leader: &Leader) -> Result<(), FsError> {
+        let mut after = (SessionId(0), BlockId(0));
+        let mut found = Unsettled::default();
+        let mut steps = Vec::new();
+        let mut soon = BTreeSet::new();
+        for _ in 0..STEPS_MAX {
+            let page = leader.reader.unsettled(after, PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = *last;
+            for (session, block) in page {
+                let Some(row) = leader.reader.block(block)? else {
+                    continue;
+                };
+                let gone = !leader.seats.lock().is_open(session);
+                if gone && row.state == BlockState::Open {
+                    found.waiting.push(block);
+                    found.fenced.push(session);
+                } else if row.state == BlockState::Open && on_shaky_minion(leader, &row) {
+                    soon.insert((session, block));
+                }
+                let told = leader.measures.lock().of(block);
+                let roster = leader.roster.lock();
+                match next(&row, gone, &told, |minion| roster.liveness(minion)) {
+                    Settling::Wait => {}
+                    step => steps.push((block, step)),
+                }
+            }
+        }
+        for (session, block) in &soon {
+            if !self.told_to_seal.contains(block) {
+                leader.seats.lock().tell(*session, Event::SealSoon(*block));
+            }
+        }
+        self.told_to_seal = soon.into_iter().map(|(_, block)| block).collect();
+        found.fenced.dedup();
+        *leader.unsettled.lock() = found;
+        if !steps.is_empty() {
+            // Orders follow only what a power cut cannot take back.
+            leader.settled().await;
+        }
+        for (block, step) in steps {
+            take(leader, block, step).await?;
+        }
+        Ok(())
+    }
+}
+
+fn on_shaky_minion(leader: &Leader, row: &BlockRow) -> bool {
+    let roster = leader.roster.lock();
+    row.replicas
+        .iter()
+        .any(|(minion, _)| !roster.is_alive(*minion))
+}
+
+async fn take(leader: &Leader, block: BlockId, step: Settling) -> Result<(), FsError> {
+    match step {
+        Settling::Wait => {}
+        Settling::Order(minions, task) => {
+            let mut desk = leader.desk.lock();
+            for minion in minions {
+                desk.issue(minion, block, task);
+            }
+        }
+        Settling::Seal { measured, waited } => {
+            let outcome = leader
+                .act(Act::SealMeasured {
+                    block,
+                    measured,
+                    waited,
+                })
+                .await?;
+            if let Outcome::Sealed(Some(length)) = outcome {
+                tracing::info!(%block, length, "ended a block whose writer is gone");
+                leader.measures.lock().forget(block);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn watch_disk(leader: &Leader) -> Result<(), FsError> {
+    let mut reserve = leader.reserve.lock();
+    let before = reserve.read_only();
+    let watched = reserve.watch(&*leader.disk);
+    let after = reserve.read_only();
+    drop(reserve);
+    match (before, after) {
+        (false, true) => tracing::error!(
+            "the disk of the master is full: the file system is read-only. Delete files, or make \
+             space on the disk with the master's data"
+        ),
+        (true, false) => tracing::info!("the disk of the master has space again: writable"),
+        _ => {}
+    }
+    watched.map_err(|error| FsError::Unavailable(format!("the master's disk: {error}")))
+}
+
+fn judge(leader: &Leader, now: Duration) {
+    let changed = leader.roster.lock().judge(now);
+    if changed.is_empty() {
+        return;
+    }
+    for (minion, liveness) in &changed {
+        match liveness {
+            Liveness::Alive => tracing::info!(%minion, "minion is alive"),
+            Liveness::Suspect => tracing::warn!(%minion, "minion has not been heard of for 3 s"),
+            Liveness::Dead => tracing::warn!(%minion, "minion is dead: silent for 30 s"),
+        }
+    }
+    leader.survey.lock().restart();
+    leader.tell_roster();
+}
+
+async fn expire(leader: &Leader, now: Duration) -> Result<(), FsError> {
+    let expired = leader.seats.lock().expired(now);
+    for session in expired {
+        tracing::info!(%session, "session did not renew: fenced");
+        leader.end_session(session).await?;
+    }
+    Ok(())
+}
+
+async fn reclaim(leader: &Leader) -> Result<(), FsError> {
+    let wall = leader.clock.wall();
+    let before = Timestamp::from_nanos(
+        wall.as_nanos() - i128::try_from(RECLAIM_GRACE.as_nanos()).unwrap_or(0),
+    );
+    for _ in 0..STEPS_MAX {
+        let unused = leader.reader.unused(BlockId(0), PAGE)?;
+        let due = unused
+            .iter()
+            .any(|(_, since, decided)| !decided && *since <= before);
+        if !due && !leader.reader.has_rows_to_reclaim()? {
+            break;
+        }
+        let blocks_max = RECLAIM_BLOCKS_MAX;
+        let act = Act::Reclaim {
+            before,
+            blocks_max,
+            rows_max: RECLAIM_ROWS_MAX,
+        };
+        match leader.act(act).await? {
+            Outcome::Reclaimed { more: true, .. } => {}
+            _ => break,
+        }
+    }
+    drop_decided(leader).await
+}
+
+/// Orders the replicas of blocks that are decided to go to be dropped.
+async fn drop_decided(leader: &Leader) -> Result<(), FsError> {
+    let mut after = BlockId(0);
+    let mut settled = false;
+    for _ in 0..STEPS_MAX {
+        let page = leader.reader.unused(after, PAGE)?;
+        let Some((last, _, _)) = page.last() else {
+            break;
+        };
+        after = *last;
+        for (block, _, _) in page.iter().filter(|(_, _, decided)| *decided) {
+            if !settled {
+                leader.settled().await;
+                settled = true;
+            }
+            let Some(row) = leader.reader.block(*block)? else {
+                continue;
+            };
+            let mut desk = leader.desk.lock();
+            for (minion, _) in row
+                .replicas
+                .iter()
+                .filter(|(_, h)| *h != ReplicaHealth::Lost)
+            {
+                desk.issue(
+                    *minion,
+                    *block,
+                    Task::Drop {
+                        placement: row.placement,
+                    },
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn survey(leader: &Leader) -> Result<(), FsError> {
+    let copies = leader.copies().wanted;
+    for _ in 0..STEPS_MAX {
+        let after = leader.survey.lock().after.unwrap_or(BlockId(0));
+        let page = leader.reader.blocks(after, PAGE)?;
+        let liveness: std::collections::BTreeMap<_, _> = {
+            let roster = leader.roster.lock();
+            roster
+                .iter()
+                .map(|(minion, member)| (minion, member.liveness))
+                .collect()
+        };
+        let of = |minion| liveness.get(&minion).copied().unwrap_or(Liveness::Dead);
+        leader.survey.lock().page(&page, copies, of);
+        if page.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}

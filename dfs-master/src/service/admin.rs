@@ -1,0 +1,186 @@
+//! `dfs` -> master.
+
+use super::health::{Health, alarms};
+use crate::engine::leader::Leader;
+use bytes::Bytes;
+use dfs_proto::{
+    attr::Attr,
+    error::FsError,
+    id::{InodeId, SessionId},
+    name::Name,
+    service::{Admin, MinionStatus, SessionStatus, Status},
+    view::{Content, Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Listing},
+};
+use std::{sync::Arc, time::Duration};
+use tarpc::context::Context;
+
+/// Sessions that are shown, at the most.
+const SESSIONS_MAX: usize = 1000;
+/// Open inodes that are counted for a session, at the most.
+const OPENS_MAX: usize = 100_000;
+
+/// The service that people call.
+#[derive(Clone)]
+pub struct AdminService {
+    /// Who answers.
+    pub leader: Arc<Leader>,
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl AdminService {
+    fn minions(&self, now: Duration) -> Vec<MinionStatus> {
+        let replicas = {
+            let survey = self.leader.survey.lock();
+            survey
+                .last()
+                .map(|tally| tally.replicas.clone())
+                .unwrap_or_default()
+        };
+        let roster = self.leader.roster.lock();
+        let status = roster.iter().map(|(minion, member)| MinionStatus {
+            minion,
+            host: member.registration.host.clone(),
+            rack: member.registration.rack.clone(),
+            addresses: member.registration.addresses.clone(),
+            liveness: member.liveness,
+            beat_age_ms: millis(now.saturating_sub(member.heard)),
+            up_ms: millis(now.saturating_sub(member.since)),
+            disks: member.disks.clone(),
+            replicas: replicas.get(&minion).copied().unwrap_or(0),
+            build: member.registration.build.clone(),
+        });
+        status.collect()
+    }
+
+    fn sessions(&self, now: Duration) -> Result<Vec<SessionStatus>, FsError> {
+        let rows = self.leader.reader.sessions(SessionId(0), SESSIONS_MAX)?;
+        let mut sessions = Vec::with_capacity(rows.len());
+        for (session, row) in rows.into_iter().filter(|(_, row)| !row.ended) {
+            let silence = self.leader.seats.lock().silence(session, now);
+            let opens = self
+                .leader
+                .reader
+                .opens(session, InodeId(0), OPENS_MAX)?
+                .len();
+            sessions.push(SessionStatus {
+                session,
+                host: row.host,
+                purpose: row.purpose,
+                renewed_age_ms: silence.map_or(u64::MAX, millis),
+                open_inodes: opens as u64,
+            });
+        }
+        Ok(sessions)
+    }
+}
+
+impl Admin for AdminService {
+    async fn status(self, _: Context) -> Result<Status, FsError> {
+        let leader = &self.leader;
+        let now = leader.now();
+        let copies = leader.copies();
+        let (endangered, surveyed) = {
+            let survey = leader.survey.lock();
+            let last = survey.last();
+            (
+                last.map(|tally| tally.endangered.clone())
+                    .unwrap_or_default(),
+                last.is_some(),
+            )
+        };
+        let minions = self.minions(now);
+        let damaged_replicas = leader.damaged.lock().len() as u64;
+        let reserve = leader.reserve.lock();
+        let health = Health {
+            copies: (leader.copies.0.unwrap_or(3), copies),
+            minions: &minions,
+            damaged_replicas,
+            endangered: &endangered,
+            waiting: leader.unsettled.lock().waiting.len(),
+            read_only: reserve.read_only(),
+            reserve: reserve.held(),
+            checkpoint_failure: leader
+                .reader
+                .checkpoint_failure()
+                .map(|why| why.to_string()),
+        };
+        let alarms = alarms(&health);
+        drop(reserve);
+        Ok(Status {
+            filesystem: leader.filesystem,
+            build: leader.build.clone(),
+            up_ms: millis(now.saturating_sub(leader.since)),
+            space: leader.space()?,
+            copies: copies.wanted,
+            copies_min: copies.least,
+            sessions: self.sessions(now)?,
+            blocks: leader.reader.totals()?.blocks,
+            endangered,
+            damaged_replicas,
+            surveyed,
+            log: leader.group.progress(),
+            alarms,
+            minions,
+        })
+    }
+
+    async fn find(self, _: Context, path: Bytes) -> Result<Attr, FsError> {
+        if path.first() != Some(&b'/') {
+            return Err(FsError::Invalid("the path must begin with /".to_owned()));
+        }
+        let reader = &self.leader.reader;
+        let mut attr = reader.getattr(InodeId::ROOT)?.answer;
+        for part in path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty())
+        {
+            attr = match part {
+                b"." => attr,
+                b".." => reader.parent(attr.inode)?.answer,
+                name => reader.lookup(attr.inode, &Name::new(name)?)?.answer,
+            };
+        }
+        Ok(attr)
+    }
+
+    async fn list(
+        self,
+        _: Context,
+        inode: InodeId,
+        after: Cookie,
+        limit: u32,
+    ) -> Result<Listing, FsError> {
+        let limit = limit.min(ENTRIES_PER_ANSWER_MAX);
+        self.leader
+            .reader
+            .readdir(inode, after, limit, true)
+            .map(|logged| logged.answer)
+    }
+
+    async fn layout(
+        self,
+        _: Context,
+        inode: InodeId,
+        from: u64,
+    ) -> Result<Option<Layout>, FsError> {
+        let view = self.leader.reader.view(inode)?.answer;
+        match view.content {
+            Content::Inline(_) => Ok(None),
+            Content::Extents(_) => self
+                .leader
+                .reader
+                .locate(inode, from)
+                .map(|logged| Some(logged.answer)),
+        }
+    }
+
+    async fn target(self, _: Context, inode: InodeId) -> Result<Bytes, FsError> {
+        self.leader
+            .reader
+            .readlink(inode)
+            .map(|logged| logged.answer)
+    }
+}

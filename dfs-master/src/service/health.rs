@@ -1,0 +1,186 @@
+//! What a person should know about: a pure function of what the leader sees.
+
+use crate::cluster::Copies;
+use dfs_proto::{
+    minion::Liveness,
+    service::{Alarm, MinionStatus},
+};
+
+/// What the leader sees.
+pub(super) struct Health<'a> {
+    /// Copies wanted by the settings, and copies that are possible now.
+    pub(super) copies: (u32, Copies),
+    /// The minions.
+    pub(super) minions: &'a [MinionStatus],
+    /// Replicas known to be damaged.
+    pub(super) damaged_replicas: u64,
+    /// Blocks with too few copies, by how many are left.
+    pub(super) endangered: &'a [u64],
+    /// Blocks without a writer that wait for minions.
+    pub(super) waiting: usize,
+    /// The master's disk is full.
+    pub(super) read_only: bool,
+    /// Bytes held in reserve, and bytes that should be.
+    pub(super) reserve: (u64, u64),
+    /// Why the last checkpoint failed, if it did.
+    pub(super) checkpoint_failure: Option<String>,
+}
+
+fn alarm(what: String, remedy: &str) -> Alarm {
+    Alarm {
+        what,
+        remedy: remedy.to_owned(),
+    }
+}
+
+/// The alarms, worst first.
+pub(super) fn alarms(health: &Health<'_>) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    of_master(health, &mut alarms);
+    of_minions(health, &mut alarms);
+    of_blocks(health, &mut alarms);
+    alarms
+}
+
+fn of_master(health: &Health<'_>, alarms: &mut Vec<Alarm>) {
+    if health.read_only {
+        let what = "The disk of the master is full: the file system is read-only.".to_owned();
+        alarms.push(alarm(
+            what,
+            "Delete files, or make space on the disk with the master's data.",
+        ));
+    } else if health.reserve.0 < health.reserve.1 {
+        let what = "The reserve on the master's disk has been used.".to_owned();
+        alarms.push(alarm(
+            what,
+            "Make space on the disk with the master's data.",
+        ));
+    }
+    if let Some(why) = &health.checkpoint_failure {
+        let what = format!("The master could not write its tables: {why}.");
+        alarms.push(alarm(
+            what,
+            "Look after the disk with the master's data; nothing is lost yet.",
+        ));
+    }
+}
+
+fn of_minions(health: &Health<'_>, alarms: &mut Vec<Alarm>) {
+    let alive = health
+        .minions
+        .iter()
+        .filter(|m| m.liveness == Liveness::Alive)
+        .count();
+    let least = usize::try_from(health.copies.1.least).unwrap_or(usize::MAX);
+    if health.minions.is_empty() {
+        let what = "There are no minions: no bytes can be stored.".to_owned();
+        alarms.push(alarm(what, "Start dfs-minion on at least one machine."));
+    } else if alive < least {
+        let what = format!(
+            "{alive} of {} minions are alive, {least} are needed to write.",
+            health.minions.len()
+        );
+        alarms.push(alarm(what, "Start the missing minions."));
+    }
+    for minion in health.minions {
+        match minion.liveness {
+            Liveness::Alive => {}
+            Liveness::Suspect => alarms.push(alarm(
+                format!(
+                    "Minion {} on {} has been silent for some seconds.",
+                    minion.minion, minion.host
+                ),
+                "Look whether it is running and can be reached.",
+            )),
+            Liveness::Dead => alarms.push(alarm(
+                format!("Minion {} on {} is dead.", minion.minion, minion.host),
+                "Start it again, or take it out for good.",
+            )),
+        }
+        for disk in &minion.disks {
+            let at = format!(
+                "{} of minion {} on {}",
+                disk.path, minion.minion, minion.host
+            );
+            match &disk.failed {
+                Some(why) => alarms.push(alarm(
+                    format!("Disk {at} has failed: {why}."),
+                    "Replace the disk; what it held is on the other replicas.",
+                )),
+                None if disk.bytes_free < u64::from(dfs_proto::extent::BLOCK_BYTES_MAX) => {
+                    let remedy = "Delete files, or add disks or minions.";
+                    alarms.push(alarm(format!("Disk {at} is full."), remedy));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn of_blocks(health: &Health<'_>, alarms: &mut Vec<Alarm>) {
+    if health.damaged_replicas > 0 {
+        let what = format!(
+            "{} replicas are damaged; reads use the others.",
+            health.damaged_replicas
+        );
+        alarms.push(alarm(
+            what,
+            "Look after the disks of the minions that reported them.",
+        ));
+    }
+    if let Some(lost) = health.endangered.first().filter(|lost| **lost > 0) {
+        let what = format!("{lost} blocks have no copy on a live minion.");
+        alarms.push(alarm(what, "Start the minions that have them."));
+    }
+    if health.waiting > 0 {
+        let what = format!(
+            "{} blocks without a writer wait for minions to be ended.",
+            health.waiting
+        );
+        alarms.push(alarm(what, "Start the missing minions."));
+    }
+    let (wanted, possible) = health.copies;
+    if possible.wanted == 1 && !health.minions.is_empty() {
+        let what = "New blocks get a single copy: a failed disk loses them.".to_owned();
+        alarms.push(alarm(
+            what,
+            "Add minions, or ask for more copies with --copies.",
+        ));
+    } else if possible.wanted < wanted {
+        let what = format!(
+            "New blocks get {} copies instead of {wanted}.",
+            possible.wanted
+        );
+        alarms.push(alarm(what, "Add minions."));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lonely_master_says_so_and_a_full_one_first_of_all() {
+        let health = Health {
+            copies: (
+                3,
+                Copies {
+                    wanted: 1,
+                    least: 1,
+                },
+            ),
+            minions: &[],
+            damaged_replicas: 2,
+            endangered: &[1, 4],
+            waiting: 1,
+            read_only: true,
+            reserve: (0, 10),
+            checkpoint_failure: Some("no".to_owned()),
+        };
+        let alarms = alarms(&health);
+        let whats: Vec<&str> = alarms.iter().map(|alarm| alarm.what.as_str()).collect();
+        assert!(whats[0].contains("read-only"));
+        assert_eq!(whats.len(), 7, "{whats:#?}");
+        assert!(alarms.iter().all(|alarm| !alarm.remedy.is_empty()));
+    }
+}

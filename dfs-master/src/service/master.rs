@@ -1,0 +1,240 @@
+//! Client -> master.
+
+use crate::{
+    engine::{command::Act, leader::Leader},
+    lease::TERM,
+};
+use bytes::Bytes;
+use dfs_proto::{
+    attr::Attr,
+    change::{Change, Changed, Logged, Ticket},
+    error::FsError,
+    id::{InodeId, SessionId},
+    name::Name,
+    service::Master,
+    session::{BadReplica, Events, SessionGrant, SessionHello},
+    view::{Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Listing, Space, View},
+};
+use std::{sync::Arc, time::Duration};
+use tarpc::context::Context;
+
+/// The longest that `events` hangs.
+const HANG: Duration = Duration::from_secs(TERM.as_secs() / 3);
+
+/// The service that clients call.
+#[derive(Clone)]
+pub struct MasterService {
+    /// Who answers.
+    pub leader: Arc<Leader>,
+}
+
+impl MasterService {
+    fn check(&self, session: SessionId) -> Result<(), FsError> {
+        match self.leader.seats.lock().is_open(session) {
+            true => Ok(()),
+            false => Err(FsError::SessionEnded(session)),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+impl Master for MasterService {
+    async fn open_session(self, _: Context, hello: SessionHello) -> Result<SessionGrant, FsError> {
+        let leader = self.leader;
+        let session = leader.ids.session();
+        let SessionHello { host, purpose } = hello;
+        leader
+            .act(Act::OpenSession {
+                session,
+                host,
+                purpose,
+            })
+            .await?;
+        leader.seats.lock().open(session, leader.now());
+        let roster = leader.roster.lock().entries();
+        Ok(SessionGrant {
+            session,
+            filesystem: leader.filesystem,
+            term_ms: millis(TERM),
+            copies: leader.copies().wanted,
+            roster,
+            now: leader.clock.wall(),
+        })
+    }
+
+    async fn events(
+        self,
+        _: Context,
+        session: SessionId,
+        after: u64,
+        seen_index: u64,
+    ) -> Result<Events, FsError> {
+        let leader = &self.leader;
+        let ended = || FsError::SessionEnded(session);
+        if !leader.seats.lock().renew(session, leader.now()) {
+            return Err(ended());
+        }
+        if seen_index > leader.group.progress().0 {
+            tracing::warn!(%session, seen_index, "it saw changes that a power cut took: it ends");
+            leader.end_session(session).await?;
+            return Err(ended());
+        }
+        let mut news = {
+            let mut seats = leader.seats.lock();
+            // Forgets what was acknowledged, and takes over a count from an earlier leader.
+            seats.after(session, after).ok_or_else(ended)?;
+            seats.watch(session).ok_or_else(ended)?
+        };
+        // The time-out is not an error: a renewal is an answer, too.
+        let _ = tokio::time::timeout(HANG, news.wait_for(|last| *last > after)).await;
+        let told = {
+            let mut seats = leader.seats.lock();
+            seats.renew(session, leader.now());
+            seats.after(session, after).ok_or_else(ended)?
+        };
+        Ok(Events {
+            last: told.last,
+            synced_index: *leader.group.synced().borrow(),
+            now: leader.clock.wall(),
+            events: told.events,
+        })
+    }
+
+    async fn change(
+        self,
+        _: Context,
+        ticket: Ticket,
+        change: Change,
+    ) -> Result<Logged<Changed>, FsError> {
+        self.leader.change(ticket, change).await
+    }
+
+    async fn lookup(
+        self,
+        _: Context,
+        session: SessionId,
+        parent: InodeId,
+        name: Name,
+    ) -> Result<Logged<Attr>, FsError> {
+        self.check(session)?;
+        self.leader.reader.lookup(parent, &name)
+    }
+
+    async fn parent(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+    ) -> Result<Logged<Attr>, FsError> {
+        self.check(session)?;
+        self.leader.reader.parent(inode)
+    }
+
+    async fn getattr(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+    ) -> Result<Logged<Attr>, FsError> {
+        self.check(session)?;
+        self.leader.reader.getattr(inode)
+    }
+
+    async fn view(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+    ) -> Result<Logged<View>, FsError> {
+        self.check(session)?;
+        self.leader.reader.view(inode)
+    }
+
+    async fn locate(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+        from: u64,
+    ) -> Result<Logged<Layout>, FsError> {
+        self.check(session)?;
+        self.leader.reader.locate(inode, from)
+    }
+
+    async fn readdir(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+        after: Cookie,
+        limit: u32,
+        attrs: bool,
+    ) -> Result<Logged<Listing>, FsError> {
+        self.check(session)?;
+        self.leader
+            .reader
+            .readdir(inode, after, limit.min(ENTRIES_PER_ANSWER_MAX), attrs)
+    }
+
+    async fn readlink(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+    ) -> Result<Logged<Bytes>, FsError> {
+        self.check(session)?;
+        self.leader.reader.readlink(inode)
+    }
+
+    async fn getxattr(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+        name: Bytes,
+    ) -> Result<Logged<Bytes>, FsError> {
+        self.check(session)?;
+        self.leader.reader.getxattr(inode, &name)
+    }
+
+    async fn listxattr(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+    ) -> Result<Logged<Vec<Bytes>>, FsError> {
+        self.check(session)?;
+        self.leader.reader.listxattr(inode)
+    }
+
+    async fn statfs(self, _: Context) -> Result<Space, FsError> {
+        self.leader.space()
+    }
+
+    async fn report_bad(
+        self,
+        _: Context,
+        session: SessionId,
+        bad: Vec<BadReplica>,
+    ) -> Result<(), FsError> {
+        self.check(session)?;
+        for BadReplica {
+            block,
+            minion,
+            why,
+            damaged,
+        } in bad
+        {
+            if damaged {
+                tracing::warn!(%block, %minion, "a client read damaged bytes: {why}");
+                self.leader.note_damaged(block, minion);
+            } else {
+                tracing::debug!(%block, %minion, "a client could not read: {why}");
+            }
+        }
+        Ok(())
+    }
+}
