@@ -107,8 +107,10 @@ impl Cluster {
                 end,
             );
             let read = read.await.expect("the link holds").expect("whole");
-            for (piece, bytes) in read.pieces.iter().zip(&read.bytes) {
-                assert!(bytes.0 == content(block, piece.block_offset, piece.len));
+            let mut bytes = read.bytes.joined();
+            for piece in &read.pieces {
+                let part = bytes.split_to(piece.len as usize);
+                assert!(part == content(block, piece.block_offset, piece.len));
             }
             at = read.pieces.last().expect("not none").block_end();
         }

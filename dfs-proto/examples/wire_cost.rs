@@ -9,7 +9,7 @@ use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId, SessionId},
-    payload::Payload,
+    payload::{Gathered, Payload},
     service::{Append, Appended, BlockBytes, Minion, MinionClient},
     wire::{
         Accepted, Address, ByteStream, Client, Greeting, Identity, Listener, ServiceKind, answer,
@@ -45,8 +45,8 @@ impl Minion for Source {
         start: u32,
         end: u32,
     ) -> Result<BlockBytes, BlockError> {
-        let one = Payload(self.0.slice(..start as usize));
-        let bytes = vec![one; (end / start) as usize];
+        let one = self.0.slice(..start as usize);
+        let bytes = Gathered(vec![one; (end / start) as usize]);
         Ok(BlockBytes {
             pieces: Vec::new(),
             bytes,

@@ -30,6 +30,45 @@ impl From<Bytes> for Payload {
     }
 }
 
+/// Bytes that leave as many slices and arrive as one: what a reader gets of a block whose pieces lie
+/// apart in the sender's memory. Rides beside the message as one payload.
+#[derive(Clone, Default)]
+pub struct Gathered(pub Vec<Bytes>);
+
+impl Gathered {
+    /// Bytes in all.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Bytes::is_empty)
+    }
+
+    /// All of them in one; copied where they are not yet.
+    pub fn joined(mut self) -> Bytes {
+        match self.0.len() {
+            1 => self.0.swap_remove(0),
+            _ => self.0.concat().into(),
+        }
+    }
+}
+
+impl PartialEq for Gathered {
+    fn eq(&self, other: &Gathered) -> bool {
+        self.0.iter().flatten().eq(other.0.iter().flatten())
+    }
+}
+
+impl Eq for Gathered {}
+
+impl std::fmt::Debug for Gathered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gathered({} bytes)", self.len())
+    }
+}
+
 /// A payload as it stands in a serialised message.
 #[derive(Serialize, Deserialize)]
 enum Form {
@@ -38,13 +77,13 @@ enum Form {
 }
 
 thread_local! {
-    static OUT: RefCell<Option<Vec<Bytes>>> = const { RefCell::new(None) };
+    static OUT: RefCell<Option<Vec<Vec<Bytes>>>> = const { RefCell::new(None) };
     static IN: RefCell<Option<VecDeque<Bytes>>> = const { RefCell::new(None) };
 }
 
 /// Runs `serialise`; payloads that it meets and that are too large to stand in the message are
-/// appended to `payloads`, in order.
-pub(crate) fn beside<R>(payloads: &mut Vec<Bytes>, serialise: impl FnOnce() -> R) -> R {
+/// appended to `payloads`, in order, each as its slices.
+pub(crate) fn beside<R>(payloads: &mut Vec<Vec<Bytes>>, serialise: impl FnOnce() -> R) -> R {
     OUT.set(Some(std::mem::take(payloads)));
     let result = serialise();
     *payloads = OUT.take().unwrap_or_default();
@@ -60,42 +99,66 @@ pub(crate) fn from_beside<R>(payloads: &mut VecDeque<Bytes>, deserialise: impl F
     result
 }
 
+/// Writes slices as one payload.
+fn put<S: serde::Serializer>(slices: &[Bytes], serializer: S) -> Result<S::Ok, S::Error> {
+    let bytes: usize = slices.iter().map(Bytes::len).sum();
+    let len = u32::try_from(bytes)
+        .map_err(|_| serde::ser::Error::custom("a payload of 4 GiB or more"))?;
+    let hung = bytes > INLINE_BYTES_MAX
+        && OUT.with_borrow_mut(|out| match out {
+            Some(payloads) => {
+                payloads.push(slices.to_vec());
+                true
+            }
+            None => false,
+        });
+    match (hung, slices) {
+        (true, _) => Form::Beside(len).serialize(serializer),
+        (false, [one]) => Form::Inline(one.clone()).serialize(serializer),
+        (false, many) => Form::Inline(many.concat().into()).serialize(serializer),
+    }
+}
+
+/// Reads one payload.
+fn take<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    use serde::de::Error;
+    let len = match Form::deserialize(deserializer)? {
+        Form::Inline(bytes) => return Ok(bytes),
+        Form::Beside(len) => len,
+    };
+    let next = IN.with_borrow_mut(|payloads| payloads.as_mut().and_then(VecDeque::pop_front));
+    match next {
+        Some(bytes) if u32::try_from(bytes.len()) == Ok(len) => Ok(bytes),
+        Some(_) => Err(D::Error::custom(
+            "a payload of another length than announced",
+        )),
+        None => Err(D::Error::custom(
+            "a payload that did not come with the message",
+        )),
+    }
+}
+
 impl Serialize for Payload {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let len = u32::try_from(self.0.len())
-            .map_err(|_| serde::ser::Error::custom("a payload of 4 GiB or more"))?;
-        let hung = self.0.len() > INLINE_BYTES_MAX
-            && OUT.with_borrow_mut(|out| match out {
-                Some(payloads) => {
-                    payloads.push(self.0.clone());
-                    true
-                }
-                None => false,
-            });
-        match hung {
-            true => Form::Beside(len).serialize(serializer),
-            false => Form::Inline(self.0.clone()).serialize(serializer),
-        }
+        put(std::slice::from_ref(&self.0), serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Payload, D::Error> {
-        use serde::de::Error;
-        let len = match Form::deserialize(deserializer)? {
-            Form::Inline(bytes) => return Ok(Payload(bytes)),
-            Form::Beside(len) => len,
-        };
-        let next = IN.with_borrow_mut(|payloads| payloads.as_mut().and_then(VecDeque::pop_front));
-        match next {
-            Some(bytes) if u32::try_from(bytes.len()) == Ok(len) => Ok(Payload(bytes)),
-            Some(_) => Err(D::Error::custom(
-                "a payload of another length than announced",
-            )),
-            None => Err(D::Error::custom(
-                "a payload that did not come with the message",
-            )),
-        }
+        take(deserializer).map(Payload)
+    }
+}
+
+impl Serialize for Gathered {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        put(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Gathered {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Gathered, D::Error> {
+        take(deserializer).map(|bytes| Gathered(vec![bytes]))
     }
 }
 
@@ -121,10 +184,30 @@ mod tests {
         let text = beside(&mut beside_it, || postcard::to_stdvec(&message)).expect("serialises");
         assert_eq!(beside_it.len(), 2);
         assert!(text.len() < 32);
-        let mut arrived = VecDeque::from(beside_it);
+        let mut arrived: VecDeque<Bytes> = beside_it.into_iter().flatten().collect();
         let back = from_beside(&mut arrived, || postcard::from_bytes(&text));
         assert_eq!(back, Ok(message));
         assert!(arrived.is_empty());
+    }
+
+    #[test]
+    fn many_slices_arrive_as_one() {
+        for lens in [vec![], vec![3], vec![10, 20], vec![5000, 1, 70_000]] {
+            let slices = lens.iter().map(|n| Bytes::from(vec![9; *n])).collect();
+            let gathered = Gathered(slices);
+            let mut beside_it = Vec::new();
+            let text = beside(&mut beside_it, || postcard::to_stdvec(&gathered)).expect("small");
+            assert!(beside_it.len() <= 1);
+            let mut arrived = beside_it
+                .iter()
+                .map(|slices| slices.concat().into())
+                .collect();
+            let back: Gathered =
+                from_beside(&mut arrived, || postcard::from_bytes(&text)).expect("reads back");
+            assert_eq!(back, gathered);
+            assert_eq!(back.0.len(), 1);
+            assert_eq!(back.joined().len(), gathered.len());
+        }
     }
 
     #[test]

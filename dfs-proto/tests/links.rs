@@ -6,7 +6,7 @@ use dfs_proto::{
     checksum::Crc32c,
     error::BlockError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
-    payload::Payload,
+    payload::{Gathered, Payload},
     service::{Append, Appended, BlockBytes, Minion, MinionClient},
     wire::{
         Address, Client, DialError, Dialed, Greeting, Identity, Listener, ServiceKind, answer,
@@ -44,9 +44,9 @@ impl Minion for Echo {
     ) -> Result<BlockBytes, BlockError> {
         let bytes = (start..end).step_by(65536).map(|at| {
             let len = (end - at).min(65536) as usize;
-            Payload(Bytes::from(vec![block.0.to_le_bytes()[0]; len]))
+            Bytes::from(vec![block.0.to_le_bytes()[0]; len])
         });
-        let bytes: Vec<_> = bytes.collect();
+        let bytes = Gathered(bytes.collect());
         Ok(BlockBytes {
             pieces: Vec::new(),
             bytes,
@@ -140,10 +140,10 @@ async fn calls_work_over(at: Address) {
         1_000_000,
     );
     let read = read.await.expect("arrives").expect("is there");
-    assert_eq!(read.bytes.len(), 16);
-    let all: usize = read.bytes.iter().map(|b| b.0.len()).sum();
+    assert_eq!(read.bytes.0.len(), 1);
+    let all = read.bytes.len();
     assert_eq!(all, 1_000_000);
-    assert!(read.bytes.iter().all(|b| b.0.iter().all(|b| *b == 9)));
+    assert!(read.bytes.joined().iter().all(|b| *b == 9));
 }
 
 #[tokio::test(flavor = "multi_thread")]

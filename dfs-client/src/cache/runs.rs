@@ -4,7 +4,7 @@
 //! answer of a minion brought: it is kept and dropped whole, because its pieces share one buffer
 //! and dropping one of them would free nothing.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use dfs_proto::id::BlockId;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -20,16 +20,14 @@ const SHARDS: u64 = 16;
 pub(crate) struct Run {
     start: u32,
     end: u32,
-    parts: Vec<(u32, Bytes)>,
+    all: Bytes,
 }
 
 impl Run {
-    /// The run of these contiguous parts; `None` of none.
-    pub(crate) fn of(parts: Vec<(u32, Bytes)>) -> Option<Run> {
-        let start = parts.first()?.0;
-        let (last, bytes) = parts.last()?;
-        let end = last + u32::try_from(bytes.len()).ok()?;
-        Some(Run { start, end, parts })
+    /// The run of these bytes; `None` of none.
+    pub(crate) fn of(start: u32, all: Bytes) -> Option<Run> {
+        let end = start.checked_add(u32::try_from(all.len()).ok()?)?;
+        (end > start).then_some(Run { start, end, all })
     }
 
     fn bytes(&self) -> u64 {
@@ -41,25 +39,10 @@ impl Run {
         self.start <= start && end <= self.end
     }
 
-    /// The bytes of `[start, end)`, which it covers; without a copy where one part has them all.
+    /// The bytes of `[start, end)`, which it covers; not copied.
     pub(crate) fn slice(&self, start: u32, end: u32) -> Bytes {
-        let first = self.parts.partition_point(|(at, _)| *at <= start);
-        let first = first.saturating_sub(1);
-        let (at, bytes) = &self.parts[first];
-        let (from, to) = ((start - at) as usize, (end - at) as usize);
-        if to <= bytes.len() {
-            return bytes.slice(from..to);
-        }
-        let mut gathered = BytesMut::with_capacity((end - start) as usize);
-        for (at, bytes) in &self.parts[first..] {
-            if *at >= end {
-                break;
-            }
-            let from = start.saturating_sub(*at) as usize;
-            let to = ((end - at) as usize).min(bytes.len());
-            gathered.extend_from_slice(&bytes[from..to]);
-        }
-        gathered.freeze()
+        let from = (start - self.start) as usize;
+        self.all.slice(from..(end - self.start) as usize)
     }
 }
 
@@ -162,45 +145,26 @@ impl Runs {
 }
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    fn byte(at: u32) -> u8 {
-        u8::try_from(at % 251).unwrap()
-    }
-
-    fn run(start: u32, lens: &[u32]) -> Run {
-        let mut at = start;
-        let mut parts = Vec::new();
-        for len in lens {
-            parts.push((at, (at..at + len).map(byte).collect::<Bytes>()));
-            at += len;
-        }
-        Run::of(parts).unwrap()
-    }
-
-    proptest! {
-        #[test]
-        fn a_slice_is_the_bytes_of_the_block(start in 0u32..1000, lens in prop::collection::vec(1u32..100, 1..8), a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>()) {
-            let run = run(start, &lens);
-            let n = (run.end - run.start) as usize;
-            let (a, b) = (a.index(n) as u32, b.index(n) as u32);
-            let (from, to) = (start + a.min(b), start + a.max(b) + 1);
-            prop_assert!(run.covers(from, to));
-            prop_assert_eq!(run.slice(from, to), (from..to).map(byte).collect::<Bytes>());
-        }
+    fn run(start: u32, len: u32) -> Run {
+        let byte = |at: u32| u8::try_from(at % 251).unwrap();
+        Run::of(start, (start..start + len).map(byte).collect()).unwrap()
     }
 
     #[test]
     fn the_bytes_kept_are_bounded_and_the_oldest_go_first() {
         let runs = Runs::new(SHARDS * 1000);
         for i in 0..100u32 {
-            runs.put(BlockId(16), Arc::new(run(i * 100, &[100])));
+            runs.put(BlockId(16), Arc::new(run(i * 100, 100)));
         }
         assert!(runs.get(BlockId(16), 0, 100).is_none());
-        assert!(runs.get(BlockId(16), 9950, 10_000).is_some());
+        let last = runs.get(BlockId(16), 9950, 10_000).unwrap();
+        assert_eq!(
+            last.slice(9999, 10_000)[0],
+            u8::try_from(9999 % 251).unwrap()
+        );
         assert!(runs.get(BlockId(16), 9950, 10_001).is_none());
         assert!(runs.get(BlockId(17), 9950, 10_000).is_none());
         let kept: u64 = runs.shards.iter().map(|s| s.lock().bytes).sum();

@@ -285,22 +285,21 @@ fn unread(place: &BlockPlace, failures: &[MinionFailure]) -> Unread {
 /// The run of an answer, if it is contiguous, covers what was asked for, and is undamaged.
 fn verify(answer: BlockBytes, start: u32, end: u32) -> Result<Run, String> {
     let BlockBytes { pieces, bytes } = answer;
-    if pieces.len() != bytes.len() {
-        return Err(format!("{} pieces, {} payloads", pieces.len(), bytes.len()));
-    }
-    let mut parts = Vec::with_capacity(pieces.len());
-    let mut next = pieces.first().map_or(start, |p| p.block_offset);
-    for (piece, payload) in pieces.iter().zip(bytes) {
-        let at = piece.block_offset;
-        if at != next || payload.0.len() != piece.len as usize {
-            return Err(format!("the piece at {at} is not contiguous"));
-        }
-        if Crc32c::of(&payload.0) != piece.crc {
-            return Err(format!("the piece at {at} does not match its checksum"));
+    let bytes = bytes.joined();
+    let begin = pieces.first().map_or(start, |p| p.block_offset);
+    let (mut next, mut at) = (begin, 0);
+    for piece in &pieces {
+        let offset = piece.block_offset;
+        let payload = bytes.get(at..at + piece.len as usize);
+        let Some(payload) = payload.filter(|_| offset == next) else {
+            return Err(format!("the piece at {offset} is not contiguous"));
+        };
+        if Crc32c::of(payload) != piece.crc {
+            return Err(format!("the piece at {offset} does not match its checksum"));
         }
         next = piece.block_end();
-        parts.push((at, payload.0));
+        at += payload.len();
     }
-    let run = Run::of(parts).filter(|run| run.covers(start, end));
+    let run = Run::of(begin, bytes.slice(..at)).filter(|run| run.covers(start, end));
     run.ok_or_else(|| format!("it does not cover [{start}, {end})"))
 }

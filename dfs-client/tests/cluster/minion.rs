@@ -5,7 +5,7 @@ use dfs_proto::{
     block::{Capability, Piece, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId},
-    payload::Payload,
+    payload::Gathered,
     service::{Append, Appended, BlockBytes, Minion},
 };
 use parking_lot::Mutex;
@@ -187,10 +187,13 @@ impl Minion for Served {
                     payload[0] ^= 1;
                 }
                 pieces.push(*piece);
-                bytes.push(Payload(payload.into()));
+                bytes.push(payload.into());
             }
         }
-        Ok(BlockBytes { pieces, bytes })
+        Ok(BlockBytes {
+            pieces,
+            bytes: Gathered(bytes),
+        })
     }
 
     async fn measure(

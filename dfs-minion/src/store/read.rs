@@ -15,7 +15,7 @@ use bytes::Bytes;
 use dfs_host::disk::DiskFile;
 use dfs_proto::{
     block::Piece, checksum::Crc32c, error::BlockError, extent::PIECE_BYTES_MAX, id::BlockId,
-    payload::Payload, service::BlockBytes,
+    payload::Gathered, service::BlockBytes,
 };
 use std::{io, sync::Arc};
 use tokio::sync::oneshot;
@@ -196,7 +196,7 @@ fn fetched(
 
 /// The pieces in the bytes of a span, verified.
 pub(crate) fn unpack(block: BlockId, span: Span, bytes: &Bytes) -> Result<BlockBytes, DamagedAt> {
-    let (mut pieces, mut payloads): (Vec<Piece>, Vec<Payload>) = (Vec::new(), Vec::new());
+    let (mut pieces, mut payloads): (Vec<Piece>, Vec<Bytes>) = (Vec::new(), Vec::new());
     let (mut at, mut next) = (0, span.start);
     while next < span.end {
         let damaged = DamagedAt(next);
@@ -213,13 +213,13 @@ pub(crate) fn unpack(block: BlockId, span: Span, bytes: &Bytes) -> Result<BlockB
         }
         next = header.piece.block_end();
         pieces.push(header.piece);
-        payloads.push(Payload(payload));
+        payloads.push(payload);
     }
     if next != span.end {
         return Err(DamagedAt(span.start));
     }
     Ok(BlockBytes {
         pieces,
-        bytes: payloads,
+        bytes: Gathered(payloads),
     })
 }

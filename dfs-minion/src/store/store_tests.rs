@@ -217,9 +217,9 @@ async fn rot_is_known(world: &World, store: &Arc<Store>, block: BlockId, length:
     while at < length {
         match store.read(block, at, (at + 512).min(length)).await {
             Ok(part) => {
-                for (piece, bytes) in part.pieces.iter().zip(&part.bytes) {
+                for (piece, bytes) in part.pieces.iter().zip(&part.bytes.0) {
                     let right = content(block, piece.block_offset, piece.block_end());
-                    assert!(bytes.0 == right, "wrong bytes were returned");
+                    assert!(*bytes == right, "wrong bytes were returned");
                 }
                 at = part.pieces[part.pieces.len() - 1].block_end();
             }
@@ -298,7 +298,7 @@ fn rot_below_the_synced_length_is_kept_and_a_torn_tail_is_cut() {
         let good = store.read(block, 5_700, 5_701).await.expect("whole");
         assert_eq!(good.pieces[0].block_offset, 5_700);
         let good = store.read(block, 0, 700).await.expect("whole");
-        assert_eq!(good.bytes[0].0, content(block, 0, 700));
+        assert_eq!(good.bytes.0[0], content(block, 0, 700));
     });
 }
 

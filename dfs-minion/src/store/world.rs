@@ -249,7 +249,7 @@ impl World {
         while at < end {
             let part = self.store.read(block, at, end.min(at + (1 << 20))).await?;
             let first = part.pieces[0].block_offset;
-            let all: Vec<u8> = part.bytes.iter().flat_map(|p| p.0.to_vec()).collect();
+            let all: Vec<u8> = part.bytes.joined().to_vec();
             let last = part.pieces[part.pieces.len() - 1].block_end();
             assert!(first <= at && last as usize == first as usize + all.len());
             let upto = end.min(last);

@@ -4,7 +4,7 @@ use crate::{
     block::{Capability, Piece, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId, SessionId},
-    payload::Payload,
+    payload::{Gathered, Payload},
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,8 @@ pub struct Appended {
 pub struct BlockBytes {
     /// The pieces, contiguous, in block order.
     pub pieces: Vec<Piece>,
-    /// The bytes of each, in the same order.
-    pub bytes: Vec<Payload>,
+    /// Their bytes, one after the other.
+    pub bytes: Gathered,
 }
 
 /// What a client, or the minion before in a chain, asks of a minion.

@@ -44,7 +44,8 @@ pub(super) struct Writer {
     /// Bytes in all parts.
     queued: usize,
     sums_payloads: bool,
-    payloads: Vec<Bytes>,
+    /// Payloads of the message at hand, each as its slices.
+    payloads: Vec<Vec<Bytes>>,
     /// The receiving side, when it waits for answers to leave.
     reader_waits: Option<Waker>,
     /// All bytes ever written.
@@ -101,7 +102,7 @@ impl Writer {
             Some(Part::Staged(more)) => *more += staged,
             _ => self.parts.push_back(Part::Staged(staged)),
         }
-        for payload in self.payloads.drain(..) {
+        for payload in self.payloads.drain(..).flatten() {
             self.queued += payload.len();
             self.parts.push_back(Part::Payload(payload));
         }
@@ -120,16 +121,16 @@ impl Writer {
         .map_err(FrameError::Undecodable)?;
         let message_bytes = self.staging.len() - begin - PREFIX_BYTES;
         frame::check_lengths(message_bytes, self.payloads.len())?;
-        let total = self.payloads.iter().map(Bytes::len).sum();
+        let total = self.payloads.iter().flatten().map(Bytes::len).sum();
         if total > PAYLOADS_BYTES_MAX {
             return Err(FrameError::PayloadsLength(total));
         }
         for payload in &self.payloads {
             let sum = match self.sums_payloads {
-                true => Crc32c::of(payload),
+                true => Crc32c::of_parts(payload.iter().map(|slice| &slice[..])),
                 false => Crc32c(0),
             };
-            let len = payload.len();
+            let len = payload.iter().map(Bytes::len).sum();
             self.staging.extend_from_slice(&Row { len, sum }.encode());
         }
         // The table goes first, so that a reader can check it before it looks at the message.
