@@ -80,10 +80,10 @@ pub(crate) fn enter<'a>(
     mounts: &'a [Mount],
     read_link: impl Fn(&Path) -> Option<PathBuf>,
 ) -> Option<(&'a Mount, PathBuf)> {
-    let mut todo: Vec<OsString> = parts(path);
+    let mut ahead: Vec<OsString> = parts(path);
     let mut at = PathBuf::from("/");
     let mut links = 0;
-    while let Some(part) = todo.pop() {
+    while let Some(part) = ahead.pop() {
         match part.as_bytes() {
             b".." => {
                 at.pop();
@@ -103,7 +103,7 @@ pub(crate) fn enter<'a>(
             if target.is_absolute() {
                 at = PathBuf::from("/");
             }
-            todo.extend(parts(&target));
+            ahead.extend(parts(&target));
         }
     }
     let mount = ours(&at, mounts)?;

@@ -31,9 +31,14 @@ pub(crate) fn health(status: &Status) -> (Health, String) {
     let mut say = |health: Health, what: String| found.push((health, what));
     bytes(status, &mut say);
     minions(status, &mut say);
-    for alarm in &status.alarms {
-        let what = alarm.what.trim_end_matches('.').to_owned();
-        say(Health::Weakened, what);
+    // Most alarms are about the same things; they are printed below in any case.
+    if let (true, [first, rest @ ..]) = (found.is_empty(), status.alarms.as_slice()) {
+        let what = first.what.trim_end_matches('.');
+        let more = match rest.len() as u64 {
+            0 => String::new(),
+            more => format!(", and {}", count(more, "more alarm")),
+        };
+        found.push((Health::Weakened, format!("{what}{more}")));
     }
     let worst = found.iter().map(|(health, _)| *health).max();
     found.sort_by_key(|(health, _)| std::cmp::Reverse(*health));
