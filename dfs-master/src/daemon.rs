@@ -187,9 +187,7 @@ pub async fn lead(
     let Stores { disk, tables } = stores;
     let drawn = draw()?;
     let home = folder::open(&*disk, || drawn)?;
-    if !home.made {
-        discard(&tables)?;
-    }
+    prepare(&tables, home.made)?;
     let metrics = Arc::new(Metrics::default());
     let machine = Machine::open(&tables, TableSettings::default())?;
     let opening = Opening {
@@ -226,15 +224,15 @@ pub async fn lead(
     Ok(leader)
 }
 
-/// What an interrupted first start left of the tables.
-fn discard(tables: &Storage) -> std::io::Result<()> {
-    match tables {
-        Storage::Folder(path) => match std::fs::remove_dir_all(path) {
-            Err(absent) if absent.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        },
-        Storage::Memory(_) => Ok(()),
+/// Makes the folder of the tables; what an interrupted first start left in it goes.
+fn prepare(tables: &Storage, made: bool) -> std::io::Result<()> {
+    let Storage::Folder(path) = tables else {
+        return Ok(());
+    };
+    if !made && path.exists() {
+        std::fs::remove_dir_all(path)?;
     }
+    std::fs::create_dir_all(path)
 }
 
 /// Formats a new file system, checks an old one, and logs the start.

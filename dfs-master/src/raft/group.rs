@@ -8,7 +8,7 @@ use super::{
     machine::Tables,
     network::Alone,
     store::Store,
-    types::{Answer, Packet, TypeConfig},
+    types::{Answer, Packet, TypeConfig, our_index},
 };
 use crate::{
     config::SyncMode,
@@ -144,9 +144,9 @@ impl Group {
         let journal = waits.then(|| self.journal.clone());
         let told = move |result: ClientWriteResult<TypeConfig>| match (result, journal) {
             (Err(error), _) => answered(Err(stopped(error))),
-            (Ok(done), None) => answered(Ok((done.log_id.index, done.data.outcomes))),
+            (Ok(done), None) => answered(Ok((our_index(done.log_id.index), done.data.outcomes))),
             (Ok(done), Some(journal)) => {
-                let index = done.log_id.index;
+                let index = our_index(done.log_id.index);
                 let synced = move |synced: std::io::Result<()>| match synced {
                     Ok(()) => answered(Ok((index, done.data.outcomes))),
                     Err(error) => answered(Err(stopped(error))),

@@ -4,8 +4,8 @@ use super::{
     record::Place,
     store::Recent,
     types::{
-        Applied, EntryId, StoredMembers, TypeConfig, encode, entry_id, known, place, position,
-        stored_members,
+        Applied, EntryId, StoredMembers, TypeConfig, encode, entry_id, known, our_index, place,
+        position, stored_members,
     },
 };
 use crate::engine::{
@@ -125,7 +125,7 @@ impl RaftStateMachine<TypeConfig> for Tables {
             let mut recent = self.recent.lock();
             while recent
                 .front()
-                .is_some_and(|entry| entry.log_id.index <= at.index)
+                .is_some_and(|entry| our_index(entry.log_id.index) <= at.index)
             {
                 recent.pop_front();
             }

@@ -3,7 +3,7 @@
 use super::{
     journal::{Done, Journal},
     segment::Vote as KeptVote,
-    types::{Entry, EntryId, TypeConfig, Vote, entry, entry_id, place, stored},
+    types::{Entry, EntryId, TypeConfig, Vote, entry, entry_id, our_index, place, stored},
 };
 use crate::{config::SyncMode, metrics::Metrics};
 use openraft::{
@@ -59,7 +59,11 @@ impl RaftLogReader<TypeConfig> for Store {
                 return Ok(recent.iter().filter(inside).cloned().collect());
             }
         }
-        let found = self.journal.with(|log| log.read(range))?;
+        let ours = (
+            range.start_bound().map(|i| our_index(*i)),
+            range.end_bound().map(|i| our_index(*i)),
+        );
+        let found = self.journal.with(|log| log.read(ours))?;
         found.iter().map(entry).collect()
     }
 
@@ -136,10 +140,10 @@ impl RaftLogStorage<TypeConfig> for Store {
     }
 
     async fn truncate_after(&mut self, last: Option<EntryId>) -> Result<(), io::Error> {
-        let after = last.map_or(0, |id| id.index);
+        let after = last.map_or(0, |id| our_index(id.index));
         self.recent
             .lock()
-            .retain(|entry| entry.log_id.index <= after);
+            .retain(|entry| our_index(entry.log_id.index) <= after);
         self.journal.with(|log| log.truncate_after(after))
     }
 

@@ -75,13 +75,19 @@ pub(super) type Members = Membership<u32, BasicNode>;
 pub(super) type StoredMembers = StoredMembership<LeaderId<u64, u32>, u32, BasicNode>;
 pub(super) type Vote = openraft::impls::Vote<LeaderId<u64, u32>>;
 
+/// openraft counts entries from 0, we from 1, so that 0 is before the first.
+pub(super) fn our_index(raft_index: u64) -> u64 {
+    raft_index + 1
+}
+
+/// The other way round.
 pub(super) fn entry_id(place: Place) -> EntryId {
     LogId {
         leader_id: LeaderId {
             term: place.term,
             node_id: place.node,
         },
-        index: place.index,
+        index: place.index - 1,
     }
 }
 
@@ -89,7 +95,7 @@ pub(super) fn place(id: &EntryId) -> Place {
     Place {
         term: id.leader_id.term,
         node: id.leader_id.node_id,
-        index: id.index,
+        index: our_index(id.index),
     }
 }
 
