@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dfs_proto::{
     id::{FilesystemId, MinionId},
-    payload::Payload,
+    payload::Gathered,
     service::{BlockBytes, MinionRequest, MinionResponse},
     wire::{
         Address, DialError, Framed, Greeting, Identity, Link, Listener, ServiceKind, dial, serve,
@@ -31,8 +31,12 @@ fn golden() -> BTreeMap<String, Vec<u8>> {
     let lines = blocks.flat_map(|block| block.split("```").next().unwrap_or("").lines());
     let bytes = |hex: &str| {
         let digits: Vec<u8> = hex.bytes().filter(|b| *b != b' ').collect();
-        let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).expect("hex"));
-        pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
+        let pairs = digits
+            .chunks(2)
+            .map(|pair| std::str::from_utf8(pair).expect("hex"));
+        pairs
+            .map(|pair| u8::from_str_radix(pair, 16).expect("hex"))
+            .collect()
     };
     lines
         .map(|line| {
@@ -93,7 +97,12 @@ async fn answered(greeting: &[u8]) -> Vec<u8> {
     let address = listener.address().to_string();
     let running = CancellationToken::new();
     let services = Arc::new(drop);
-    tokio::spawn(serve(listener, Arc::new(identity), services, running.clone()));
+    tokio::spawn(serve(
+        listener,
+        Arc::new(identity),
+        services,
+        running.clone(),
+    ));
     let mut stream = TcpStream::connect(address).await.expect("connects");
     stream.write_all(greeting).await.expect("sends");
     let mut answer = Vec::new();
@@ -115,7 +124,10 @@ async fn handshakes_are_as_documented() {
     let (_, found) = dialed(refusal).await;
     let text = found.expect_err("refused").to_string();
     let (ours, theirs) = (FilesystemId(0x1f), FilesystemId(0x20));
-    assert!(text.contains(&format!("belongs to file system {theirs}, not to {ours}")), "{text}");
+    assert!(
+        text.contains(&format!("belongs to file system {theirs}, not to {ours}")),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -129,7 +141,10 @@ async fn versions_that_differ_are_both_named() {
     other[4] = 9;
     let (_, found) = dialed(resummed(other)).await;
     let text = found.expect_err("refused").to_string();
-    assert!(text.contains("speaks version 9 of the protocol and this program version 1"), "{text}");
+    assert!(
+        text.contains("speaks version 9 of the protocol and this program version 1"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -163,10 +178,10 @@ async fn available(stream: &mut DuplexStream) -> Vec<u8> {
 }
 
 fn block_bytes(bytes: usize) -> MinionResponse {
-    let payload = Payload(Bytes::from(vec![0xab; bytes]));
+    let slices = vec![Bytes::from(vec![0xab; bytes])];
     MinionResponse::Read(Ok(BlockBytes {
         pieces: Vec::new(),
-        bytes: vec![payload],
+        bytes: Gathered(slices),
     }))
 }
 
@@ -192,7 +207,9 @@ async fn requests_are_as_documented() {
 
     let (link, mut wire) = pipe();
     let mut received: Answers = transport(link);
-    wire.write_all(&[bytes, cancel].concat()).await.expect("sent");
+    wire.write_all(&[bytes, cancel].concat())
+        .await
+        .expect("sent");
     match received.next().await.expect("a frame").expect("right") {
         ClientMessage::Request(request) => assert_eq!(request.id, 5),
         other => panic!("{other:?}"),
@@ -208,7 +225,10 @@ async fn answers_are_as_documented() {
     let (link, mut wire) = pipe();
     let mut answers: Answers = transport(link);
     for (name, message) in [
-        ("answer, whoami is minion 3", MinionResponse::Whoami(Some(MinionId(3)))),
+        (
+            "answer, whoami is minion 3",
+            MinionResponse::Whoami(Some(MinionId(3))),
+        ),
         ("answer, 3 bytes inline", block_bytes(3)),
         ("answer, 4097 bytes beside, head", block_bytes(4097)),
     ] {
