@@ -249,7 +249,7 @@ fn gives_up_synced(
         })?;
         for part in old {
             let block = txn.row::<BlockRow>(part.block)?;
-            if block.is_some_and(|block| part.block_end() <= block.synced) {
+            if block.is_some_and(|block| part.block_offset < block.synced) {
                 return Ok(true);
             }
         }

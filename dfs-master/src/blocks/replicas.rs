@@ -76,6 +76,8 @@ pub fn note(
     if row.is_settled() {
         row.synced = row.sealed().unwrap_or(row.synced);
         txn.delete::<WritingRow>((row.session, block));
+    } else if row.state != BlockState::Reclaiming {
+        txn.put((row.session, block), &WritingRow);
     }
     txn.put(block, &row);
     Ok(())

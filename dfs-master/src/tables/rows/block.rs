@@ -73,12 +73,13 @@ impl BlockRow {
             .filter(|(_, health)| *health != ReplicaHealth::Lost)
     }
 
-    /// Whether it is sealed and every replica that counts is known to be whole.
+    /// Whether it is sealed and every replica that counts, of which there is one at least, is known
+    /// to be whole.
     pub fn is_settled(&self) -> bool {
+        let mut counting = self.counting().peekable();
         self.sealed().is_some()
-            && self
-                .counting()
-                .all(|(_, health)| *health == ReplicaHealth::Whole)
+            && counting.peek().is_some()
+            && counting.all(|(_, health)| *health == ReplicaHealth::Whole)
     }
 
     /// As clients are told of it: the replicas that count, or all when none does.
