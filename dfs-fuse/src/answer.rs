@@ -74,17 +74,21 @@ impl Answers {
         done: impl FnOnce(R, T) + Send + 'static,
     ) where
         R: Refuse,
+        T: Send + 'static,
         W: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let deadline = self.deadline;
         self.runtime.spawn(async move {
-            match tokio::time::timeout(deadline, work).await {
+            tokio::pin!(work);
+            match tokio::time::timeout(deadline, &mut work).await {
                 Ok(Ok(value)) => done(reply, value),
                 Ok(Err(error)) => refuse(request, reply, &error),
                 Err(_) => {
                     let Request { verb, inode } = request;
                     tracing::warn!(%inode, "{verb} was given up after {deadline:?}: the cluster did not answer");
                     reply.refuse(Errno::ETIMEDOUT);
+                    // What was begun is carried to its end: the client keeps its own deadlines.
+                    let _ = work.await;
                 }
             }
         });

@@ -119,6 +119,9 @@ impl Window {
     pub(crate) fn take(&mut self, after: Cookie, listing: Listing, attrs: bool, now: Duration) {
         self.after = after;
         self.entries = listing.entries;
+        // A reading that were told to go back would never end.
+        self.entries.retain(|entry| entry.cookie > after);
+        self.entries.sort_by_key(|entry| entry.cookie);
         self.complete = listing.complete;
         self.attrs = attrs;
         self.fetched = Some(now);
