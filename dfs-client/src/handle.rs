@@ -74,7 +74,22 @@ impl OpenFile {
     pub async fn read(&self, offset: u64, len: u32) -> Result<Bytes, Error> {
         let range = FileRange::of(offset, u64::from(len));
         let sequential = self.look_ahead(range);
-        self.file.read(range, sequential).await
+        let read = self.file.read(range, sequential);
+        self.in_time("a read", read).await
+    }
+
+    /// One deadline over all that `work` waits for; dropping it leaves nothing half done.
+    async fn in_time<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let after = self.core.settings.operation_timeout;
+        let done = tokio::time::timeout(after, work).await;
+        done.unwrap_or_else(|_| {
+            let waited_for = format!("inode {}: {what}", self.file.inode);
+            Err(Error::TimedOut { waited_for, after })
+        })
     }
 
     /// Begins to read ahead of who reads `range`, if they go through the file in order.
@@ -145,7 +160,7 @@ impl OpenFile {
     /// close(2): what was written is sent and committed, so that other machines see it; an error of
     /// an earlier write-behind is told, once for each handle.
     pub async fn flush(&self) -> Result<(), Error> {
-        let flushed = self.file.flush().await;
+        let flushed = self.in_time("a flush", self.file.flush()).await;
         // What was noted at the file says more, and is told only once.
         self.told()?;
         flushed
@@ -156,7 +171,7 @@ impl OpenFile {
     pub async fn fsync(&self, data_only: bool) -> Result<(), Error> {
         // A commit carries size and times along, so there is less to sync only in name.
         let _ = data_only;
-        let synced = self.file.fsync().await;
+        let synced = self.in_time("an fsync", self.file.fsync()).await;
         self.told()?;
         synced
     }

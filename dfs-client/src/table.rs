@@ -125,10 +125,12 @@ impl Table {
         outcome.map(|()| again)
     }
 
-    /// Forgets a file that cannot be held any more.
-    pub(crate) fn forget_idle(&self) {
+    /// Forgets a file that is lost: its handles fail, and who opens it anew gets it as it is now.
+    pub(crate) fn forget(&self, lost: &Arc<File>) {
         let mut files = self.files.lock();
-        files.retain(|_, file| !file.is_idle());
+        if files.get(&lost.inode).is_some_and(|f| Arc::ptr_eq(f, lost)) {
+            files.remove(&lost.inode);
+        }
     }
 }
 

@@ -126,6 +126,7 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
         if !file.can_move() {
             tracing::warn!(inode = %file.inode, "its session ended: the open file is lost");
             file.lose();
+            table.forget(&file);
             continue;
         }
         let open = Change::Open {
@@ -142,10 +143,10 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
             Err(error) => {
                 tracing::warn!(inode = %file.inode, "cannot be opened again: {error}");
                 file.lose();
+                table.forget(&file);
             }
         }
     }
-    table.forget_idle();
 }
 
 /// Sends dirty bytes that are old, and all of them when writers wait for room.

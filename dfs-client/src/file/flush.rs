@@ -6,7 +6,10 @@
 use super::state::{Batch, File, IN_FLIGHT_MAX, Stage};
 use crate::error::Error;
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout_at},
+};
 
 /// From so many bytes on, a flush goes to a block of the file's own.
 const OWN_BLOCK_BYTES: u64 = 512 << 10;
@@ -21,7 +24,7 @@ impl File {
     }
 
     /// Sends and commits what is dirty now.
-    pub(crate) async fn write_back(self: &Arc<Self>) {
+    async fn write_back(self: &Arc<Self>) {
         self.send_dirty(false).await;
         // What fails is noted at the file.
         let _ = self.commit().await;
@@ -34,32 +37,35 @@ impl File {
         }
     }
 
-    /// Answers when everything written before is committed or has failed.
+    /// Answers when everything written before is committed or has failed. May be dropped half-way:
+    /// what was begun goes on.
     pub(crate) async fn flush(self: &Arc<Self>) -> Result<(), Error> {
         let writes = self.state.lock().writes;
         self.send_dirty(false).await;
-        let until = Instant::now() + self.core.settings.operation_timeout;
         loop {
+            self.arrival(writes).await?;
             self.commit().await?;
-            let committed = |file: &File| {
-                let state = file.state.lock();
-                state.batches.front().is_none_or(|b| b.writes > writes)
-            };
-            let ready = |file: &File| {
-                let state = file.state.lock();
-                let front = state.batches.front();
-                front.is_none_or(|b| b.writes > writes || !matches!(b.stage, Stage::Sending))
-            };
-            self.wait_until(ready, until, "written bytes to arrive")
-                .await?;
-            if committed(self) {
+            let state = self.state.lock();
+            if state.batches.front().is_none_or(|b| b.writes > writes) {
                 return Ok(());
             }
         }
     }
 
+    /// Waits until every batch with these writes has arrived, or failed.
+    pub(super) async fn arrival(&self, writes: u64) -> Result<(), Error> {
+        let until = Instant::now() + self.core.settings.operation_timeout;
+        let arrived = |file: &File| {
+            let state = file.state.lock();
+            let mut batches = state.batches.iter();
+            !batches.any(|b| b.writes <= writes && matches!(b.stage, Stage::Sending))
+        };
+        self.wait_until(arrived, until, "written bytes to arrive")
+            .await
+    }
+
     /// Waits until `done` says so; it is asked whenever a batch has moved on.
-    pub(super) async fn wait_until(
+    async fn wait_until(
         &self,
         done: impl Fn(&File) -> bool,
         until: Instant,
@@ -98,30 +104,39 @@ impl File {
         }
     }
 
-    /// Sends a batch; where that is given up it goes on in a task of its own, because the bytes are
-    /// kept for as long as the session lives.
+    /// Sends a batch in a task of its own, so that it goes on when who waits for it gives up; the
+    /// bytes are kept, and sent again and again, for as long as the session lives.
     pub(super) async fn send_batch(self: &Arc<Self>, number: u64, sync: bool) {
-        if let Err(error) = self.try_send(number, sync).await {
-            let lasting = matches!(error, Error::TimedOut { .. });
-            self.state.lock().failed(error);
-            if lasting {
-                self.send_on(number, sync);
-            } else {
-                self.drop_batch(number);
-            }
+        let unsent = {
+            let mut state = self.state.lock();
+            let batch = state.batch(number);
+            batch.is_some_and(|b| matches!(b.stage, Stage::Sending))
+        };
+        if unsent {
+            // It ends well or is noted at the file.
+            let _ = self.sending(number, sync).await;
         }
-        self.progress.notify_waiters();
     }
 
-    fn send_on(self: &Arc<Self>, number: u64, sync: bool) {
+    fn sending(self: &Arc<Self>, number: u64, sync: bool) -> JoinHandle<()> {
         let file = self.clone();
         self.core.runtime.spawn(async move {
-            while let Err(Error::TimedOut { .. }) = file.try_send(number, sync).await {
+            loop {
+                let error = match file.try_send(number, sync).await {
+                    Ok(()) => break,
+                    Err(error) => error,
+                };
+                let lasting = matches!(error, Error::TimedOut { .. });
+                file.state.lock().failed(error);
+                if !lasting {
+                    file.drop_batch(number);
+                    break;
+                }
+                tracing::warn!(inode = %file.inode, "written bytes cannot be sent; going on trying");
                 sleep(Duration::from_secs(1)).await;
             }
-            // What fails is noted at the file.
-            let _ = file.commit().await;
-        });
+            file.progress.notify_waiters();
+        })
     }
 
     async fn try_send(&self, number: u64, sync: bool) -> Result<(), Error> {

@@ -26,13 +26,7 @@ impl File {
             (state.writes, state.dirty.bytes() <= RIDE_BYTES)
         };
         self.send_dirty(ride).await;
-        let arrived = |file: &File| {
-            let state = file.state.lock();
-            let mut batches = state.batches.iter();
-            !batches.any(|b| b.writes <= writes && matches!(b.stage, Stage::Sending))
-        };
-        self.wait_until(arrived, until, "written bytes to arrive")
-            .await?;
+        self.arrival(writes).await?;
         let unsynced = self.state.lock().unsynced();
         let blocks = &self.core.blocks;
         if let Err(error) = blocks.sync(unsynced.clone()).await {

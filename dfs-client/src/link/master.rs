@@ -194,6 +194,16 @@ impl Master {
         F: Fn(MasterClient, Context, SessionId) -> Answer,
         Answer: Future<Output = Result<Result<Logged<T>, FsError>, RpcError>>,
     {
+        let after = self.settings.operation_timeout;
+        let answer = tokio::time::timeout(after, self.ask_on(what, ask)).await;
+        answer.unwrap_or_else(|_| Err(self.timed_out(what, after, "sessions that do not last")))
+    }
+
+    async fn ask_on<T, F, Answer>(&self, what: &str, ask: F) -> Result<Logged<T>, Error>
+    where
+        F: Fn(MasterClient, Context, SessionId) -> Answer,
+        Answer: Future<Output = Result<Result<Logged<T>, FsError>, RpcError>>,
+    {
         loop {
             let session = self.session().await?;
             let id = session.id;

@@ -154,20 +154,21 @@ impl Blocks {
             if session.ended.is_cancelled() {
                 return Err(Error::SessionLost);
             }
-            if let Some(failure) = failure {
+            if let Some(failure) = &failure {
                 tracing::warn!(block = %block.id(), "moving on to another block: {failure}");
-                avoid.extend(culprit(&failure).or(match failure.failure {
+                avoid.extend(culprit(failure).or(match failure.failure {
                     Failure::Refused(_) => Some(failure.minion),
                     _ => None,
                 }));
-                if Instant::now() + wait >= until {
-                    let waited_for = format!("an append: {failure}");
-                    let after = self.timeout;
-                    return Err(Error::TimedOut { waited_for, after });
-                }
-                sleep(wait).await;
-                wait = (wait * 2).clamp(Duration::from_millis(20), Duration::from_millis(500));
             }
+            if Instant::now() + wait >= until {
+                let why = failure.map_or_else(|| "its block ended".to_owned(), |f| f.to_string());
+                let (waited_for, after) = (format!("an append: {why}"), self.timeout);
+                return Err(Error::TimedOut { waited_for, after });
+            }
+            // The first move is made at once.
+            sleep(wait).await;
+            wait = (wait * 2).clamp(Duration::from_millis(20), Duration::from_millis(500));
         }
     }
 
