@@ -61,7 +61,9 @@ impl Bench {
 
     async fn stream_out(&self, bytes: usize) -> Result<InodeId, Error> {
         let file = self.create("large").await?;
-        let data: Vec<u8> = (0..MIB).map(|i| (i % 251) as u8).collect();
+        let data: Vec<u8> = (0..MIB)
+            .map(|i| u8::try_from(i % 251).unwrap_or(0))
+            .collect();
         let began = self.clock.monotonic();
         for at in (0..bytes).step_by(MIB) {
             write(&file, at as u64, &data).await?;

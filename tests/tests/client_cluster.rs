@@ -1,0 +1,313 @@
+//! The client against real daemons in this process: what is written comes back, through another
+//! client too, and over restarts of the master.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test may stop where it is, and its oracle is one long match"
+)]
+
+use dfs_client::{Dfs, OpenFile, OpenHow, Settings};
+use dfs_host::clock::SystemClock;
+use dfs_proto::{
+    attr::SetAttr,
+    change::{Caller, Make, RenameMode},
+    id::InodeId,
+    name::Name,
+};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const CALLER: Caller = Caller { uid: 0, gid: 0 };
+
+struct Cluster {
+    folder: TempDir,
+    address: String,
+    master: Option<(CancellationToken, JoinHandle<()>)>,
+    minions: CancellationToken,
+}
+
+impl Cluster {
+    async fn start() -> Cluster {
+        let mut cluster = Cluster {
+            folder: TempDir::new().unwrap(),
+            address: "127.0.0.1:0".to_owned(),
+            master: None,
+            minions: CancellationToken::new(),
+        };
+        cluster.start_master().await;
+        for number in 1..=3 {
+            let data = cluster.data(&format!("minion-{number}"));
+            let master = vec![cluster.address.clone()];
+            let settings = dfs_minion::settings::Settings::local(vec![data], master);
+            let life = cluster.minions.clone();
+            dfs_minion::daemon::start(settings, Arc::new(SystemClock::new()), life)
+                .await
+                .unwrap();
+        }
+        cluster
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    async fn start_master(&mut self) {
+        let listen = vec![self.address.clone()];
+        let settings = dfs_master::config::Settings::local(self.data("master"), listen);
+        let life = CancellationToken::new();
+        let running =
+            dfs_master::daemon::start(settings, Arc::new(SystemClock::new()), life.clone())
+                .await
+                .unwrap();
+        self.address.clone_from(&running.addresses[0]);
+        let ended = tokio::spawn(async move { running.ended.await.unwrap().unwrap() });
+        self.master = Some((life, ended));
+    }
+
+    async fn stop_master(&mut self) {
+        let (life, ended) = self.master.take().unwrap();
+        life.cancel();
+        ended.await.unwrap();
+    }
+
+    /// A client, once there are minions enough for it to write.
+    async fn client(&self) -> Dfs {
+        let settings = Settings {
+            master: vec![self.address.clone()],
+            ..Settings::default()
+        };
+        let clock = Arc::new(SystemClock::new());
+        Dfs::connect(settings, clock).await.unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.minions.cancel();
+        if let Some((life, _)) = &self.master {
+            life.cancel();
+        }
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+async fn create(dfs: &Dfs, text: &str) -> Arc<OpenFile> {
+    let name = name(text);
+    let made = dfs.create(InodeId::ROOT, &name, 0o644, CALLER, false);
+    made.await.unwrap().1
+}
+
+fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    (0..len).map(|_| rng.random()).collect()
+}
+
+async fn write(file: &OpenFile, offset: u64, data: &[u8]) {
+    match file.try_write(offset, data, false) {
+        Some(done) => done.unwrap(),
+        None => file.write(offset, data, false).await.unwrap(),
+    };
+}
+
+async fn read(file: &OpenFile, offset: u64, len: u32) -> Vec<u8> {
+    match file.try_read(offset, len) {
+        Some(bytes) => bytes.unwrap().to_vec(),
+        None => file.read(offset, len).await.unwrap().to_vec(),
+    }
+}
+
+async fn whole(dfs: &Dfs, inode: InodeId) -> Vec<u8> {
+    let opened = dfs.open(inode, OpenHow::default()).await.unwrap();
+    let mut all = Vec::new();
+    while all.len() < usize::try_from(opened.attr.size).unwrap() {
+        let part = read(&opened.file, all.len() as u64, 128 << 10).await;
+        assert!(!part.is_empty(), "short at {}", all.len());
+        all.extend(part);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_all_sizes_come_back() {
+    let cluster = Cluster::start().await;
+    let dfs = cluster.client().await;
+    for size in [0, 1, 4096, 4097, 70_000, 3 << 20, 70 << 20] {
+        let file = create(&dfs, &format!("file{size}")).await;
+        let data = bytes(1, size);
+        for (i, part) in data.chunks(1 << 20).enumerate() {
+            write(&file, (i as u64) << 20, part).await;
+        }
+        file.fsync(false).await.unwrap();
+        assert!(whole(&dfs, file.inode()).await == data);
+        let other = cluster.client().await;
+        assert!(whole(&other, file.inode()).await == data, "{size} bytes");
+    }
+    dfs.shutdown(Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_files_agree_with_vectors() {
+    let cluster = Cluster::start().await;
+    let dfs = cluster.client().await;
+    let mut rng = SmallRng::seed_from_u64(11);
+    let mut files: Vec<(Arc<OpenFile>, Vec<u8>)> = Vec::new();
+    for i in 0..100 {
+        files.push((create(&dfs, &format!("f{i}")).await, Vec::new()));
+    }
+    for step in 0..3000u64 {
+        let pick = rng.random_range(0..files.len());
+        let (file, model) = &mut files[pick];
+        let size = model.len();
+        match rng.random_range(0..100) {
+            0..45 => {
+                let at = rng.random_range(0..=size + 3000);
+                let n = match rng.random_range(0..10) {
+                    0 => rng.random_range(1..200_000),
+                    1..5 => rng.random_range(1..20_000),
+                    _ => rng.random_range(1..500),
+                };
+                let data = bytes(step, n);
+                write(file, at as u64, &data).await;
+                model.resize(size.max(at + n), 0);
+                model[at..at + n].copy_from_slice(&data);
+            }
+            45..55 => {
+                let to = rng.random_range(0..size + 2000);
+                let set = SetAttr {
+                    size: Some(to as u64),
+                    ..SetAttr::default()
+                };
+                let attr = dfs.setattr(file.inode(), set).await.unwrap();
+                assert_eq!(attr.size, to as u64);
+                model.resize(to, 0);
+            }
+            55..65 => file.flush().await.unwrap(),
+            65..70 => file.fsync(false).await.unwrap(),
+            70..90 => {
+                let at = rng.random_range(0..=size);
+                let n = rng.random_range(1..50_000);
+                let expected = &model[at..size.min(at + n)];
+                let got = read(file, at as u64, u32::try_from(n).unwrap()).await;
+                assert!(got == expected, "step {step}: {at}+{n} of {size}");
+            }
+            90..95 => {
+                let attr = dfs.getattr(file.inode()).await.unwrap();
+                assert_eq!(attr.size, size as u64);
+            }
+            _ => {
+                file.flush().await.unwrap();
+                let inode = file.inode();
+                *file = dfs.open(inode, OpenHow::default()).await.unwrap().file;
+            }
+        }
+    }
+    let other = cluster.client().await;
+    for (file, model) in &files {
+        file.flush().await.unwrap();
+        assert!(whole(&other, file.inode()).await == *model);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_closed_here_is_seen_by_the_next_open_there() {
+    let cluster = Cluster::start().await;
+    let (one, two) = (cluster.client().await, cluster.client().await);
+    let file = create(&one, "shared").await;
+    for round in 0..60u64 {
+        let data = bytes(round, 1 + usize::try_from(round).unwrap() * 997 % 60_000);
+        let (writer, inode) = match round % 2 {
+            0 => (&one, file.inode()),
+            _ => (&two, file.inode()),
+        };
+        let how = OpenHow {
+            truncate: round % 3 == 0,
+            ..OpenHow::default()
+        };
+        let opened = writer.open(inode, how).await.unwrap();
+        write(&opened.file, 0, &data).await;
+        opened.file.flush().await.unwrap();
+        for reader in [&two, &one] {
+            let seen = whole(reader, inode).await;
+            assert!(seen[..data.len()] == data, "round {round}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn synced_writes_of_many_and_renames_over_files() {
+    let cluster = Cluster::start().await;
+    let dfs = cluster.client().await;
+    let file = create(&dfs, "database").await;
+    let tasks = (0..16u64).map(|worker| {
+        let file = file.clone();
+        tokio::spawn(async move {
+            for i in 0..20u64 {
+                let at = (worker * 20 + i) * 4096;
+                write(&file, at, &[u8::try_from(worker).unwrap(); 4096]).await;
+                file.fsync(true).await.unwrap();
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let all = whole(&cluster.client().await, file.inode()).await;
+    for (i, page) in all.chunks(4096).enumerate() {
+        assert!(page.iter().all(|b| usize::from(*b) == i / 20));
+    }
+    let (from, to, root) = (name("new"), name("database"), InodeId::ROOT);
+    for round in 0..5 {
+        let file = create(&dfs, "new").await;
+        write(&file, 0, &bytes(round, 50_000)).await;
+        if round % 2 == 0 {
+            file.fsync(false).await.unwrap();
+        }
+        file.flush().await.unwrap();
+        dfs.rename(root, &from, root, &to, RenameMode::Replace)
+            .await
+            .unwrap();
+        let attr = dfs.lookup(root, &to).await.unwrap();
+        assert!(whole(&dfs, attr.inode).await == bytes(round, 50_000));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_the_master_goes_unnoticed() {
+    let mut cluster = Cluster::start().await;
+    let dfs = cluster.client().await;
+    let work = {
+        let dfs = dfs.clone();
+        tokio::spawn(async move {
+            let mut made = Vec::new();
+            for i in 0..400u64 {
+                if i % 20 == 0 {
+                    let (dir, what) = (name(&format!("dir{i}")), Make::Directory);
+                    let root = InodeId::ROOT;
+                    dfs.make(root, &dir, what, 0o755, CALLER).await.unwrap();
+                }
+                let file = create(&dfs, &format!("file{i}")).await;
+                write(&file, 0, &bytes(i, 6000)).await;
+                file.flush().await.unwrap();
+                made.push((i, file.inode()));
+            }
+            made
+        })
+    };
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cluster.stop_master().await;
+        cluster.start_master().await;
+    }
+    for (i, inode) in work.await.unwrap() {
+        assert!(whole(&dfs, inode).await == bytes(i, 6000));
+    }
+}
