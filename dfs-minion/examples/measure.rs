@@ -1,5 +1,5 @@
 //! Measures appends and reads through a chain of three minions on this machine: each on a runtime
-//! of its own, on folders below the one named. `measure DIR [tcp]`
+//! of its own, on folders below the one named. `measure DIR [tcp] [stream] [small]`
 
 #[path = "../tests/common/mod.rs"]
 #[expect(unreachable_pub, dead_code, reason = "shared by two programs")]
@@ -15,41 +15,51 @@ use dfs_proto::{
     service::MinionClient,
     wire::within,
 };
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let folder = PathBuf::from(args.next().expect("a folder"));
-    let tcp = args.next().as_deref() == Some("tcp");
+    let rest: Vec<String> = args.collect();
+    let asked = |word: &str| rest.iter().any(|arg| arg == word);
+    let (tcp, all) = (asked("tcp"), !asked("stream") && !asked("small"));
     let runtime = runtime();
     let stop = CancellationToken::new();
     let master = Master::default();
     let at = runtime.block_on(master.start("127.0.0.1:0", stop.clone()));
     let mut places = Vec::new();
-    let mut runtimes = Vec::new();
+    let mut threads = Vec::new();
     for n in 0..3 {
-        let own = self::runtime();
         let data = folder.join(format!("minion{n}"));
-        let settings = Settings::local(vec![data], vec![at.clone()]);
-        let clock = Arc::new(SystemClock::new());
-        let started = own.block_on(daemon::start(settings, clock, stop.clone()));
-        let addresses = started.expect("starts").addresses;
-        let kept = if tcp { 0 } else { 1 };
+        let mut settings = Settings::local(vec![data], vec![at.clone()]);
+        settings.threads = Some(if asked("two") { 2 } else { 1 });
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let stop = stop.clone();
+        threads.push(std::thread::spawn(move || {
+            let own = settings.runtime().expect("threads");
+            own.block_on(async {
+                let clock = Arc::new(SystemClock::new());
+                let running = daemon::start(settings, clock, stop).await.expect("starts");
+                tell.send(running.addresses).expect("listening");
+                running
+                    .ended
+                    .await
+                    .expect("no panic")
+                    .expect("told to stop");
+            });
+        }));
+        let addresses = told.recv().expect("started");
+        let kept = usize::from(!tcp);
         places.push((MinionId(n + 1), vec![addresses[kept].clone()]));
         runtime.block_on(master.until("it beats", |known| known.beats.len() == places.len()));
-        runtimes.push(own);
     }
-    runtime.block_on(measure(&places, &folder));
+    let (streams, smalls) = (all || asked("stream"), all || asked("small"));
+    runtime.block_on(measure(&places, streams, smalls));
     stop.cancel();
-    for runtime in runtimes {
-        runtime.shutdown_timeout(Duration::from_secs(1));
+    for thread in threads {
+        thread.join().expect("no panic");
     }
 }
 
@@ -63,21 +73,23 @@ fn runtime() -> tokio::runtime::Runtime {
 
 type Place = (MinionId, Vec<String>);
 
-async fn measure(places: &[Place], folder: &Path) {
+async fn measure(places: &[Place], streams: bool, smalls: bool) {
     let head = connect(&places[0].1[0]).await;
-    for (round, copies) in [(0, 1), (1, 3), (2, 3), (3, 3)] {
-        let chain = &places[1..copies];
-        stream(&head, chain, places, round, copies).await;
-    }
-    for copies in [1, 2, 3] {
+    for copies in [1, 2, 3].into_iter().filter(|_| smalls) {
         small(&head, &places[1..copies], copies).await;
     }
-    read(&head, folder, "warm").await;
+    if !streams {
+        return;
+    }
+    for (round, copies) in [(0, 1), (1, 3), (2, 3), (3, 3)] {
+        stream(&head, &places[1..copies], places, round, copies).await;
+    }
+    read(&head, "as written").await;
     let synced = std::process::Command::new("sync").status();
-    assert!(synced.is_ok_and(|s| s.success()));
+    assert!(synced.is_ok_and(|status| status.success()));
     if std::fs::write("/proc/sys/vm/drop_caches", "1").is_ok() {
-        read(&head, folder, "cold").await;
-        // The next replica: nothing of it is in memory either.
+        read(&head, "cold").await;
+        read(&head, "warm").await;
     }
 }
 
@@ -156,8 +168,7 @@ async fn small(head: &MinionClient, chain: &[Place], copies: usize) {
     );
 }
 
-async fn read(head: &MinionClient, folder: &Path, how: &str) {
-    let _ = folder;
+async fn read(head: &MinionClient, how: &str) {
     let (cpu, began) = (cpu(), Instant::now());
     let mut flight = VecDeque::new();
     for n in 0..STREAM_BYTES >> 20 {

@@ -4,11 +4,20 @@ use dfs_host::{clock::SystemClock, notify, settings, signals};
 use dfs_minion::{daemon, settings::Settings};
 use std::{process::ExitCode, sync::Arc};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let settings: Settings = settings::load();
     settings.logs.init();
-    let ended = daemon::run(settings, Arc::new(SystemClock::new()), signals::shutdown()).await;
+    let runtime = match settings.runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        let clock = Arc::new(SystemClock::new());
+        daemon::run(settings, clock, signals::shutdown()).await
+    });
     notify::stopping();
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -45,6 +45,10 @@ pub struct Settings {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=64))]
     pub disk_threads: u16,
 
+    /// Threads for everything else [default: half of the processors, 1 to 8]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: Option<u16>,
+
     /// Bytes of appends that may be in flight together
     #[arg(long, value_name = "BYTES", default_value = "48MiB", value_parser = parse_bytes)]
     pub flight: u64,
@@ -59,6 +63,23 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The runtime that these settings ask for. One thread does without the hand-overs between
+    /// several, which cost more than they bring on a small machine.
+    pub fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        let threads = self
+            .threads
+            .map_or((processors / 2).clamp(1, 8), usize::from);
+        let mut builder = match threads {
+            1 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        if threads > 1 {
+            builder.worker_threads(threads);
+        }
+        builder.enable_all().build()
+    }
+
     /// The defaults, for these data directories and these masters, on a free loopback port: what a
     /// test or a one-machine cluster wants.
     pub fn local(data: Vec<PathBuf>, master: Vec<String>) -> Settings {

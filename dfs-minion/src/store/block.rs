@@ -80,6 +80,10 @@ pub(super) struct Tail {
     pub(super) named: bool,
     /// Space of the file is reserved up to here.
     pub(super) reserved: u64,
+    /// Up to here the file is written, with zeros behind the last piece.
+    pub(super) zeroed: u64,
+    /// The kernel was told to forget the file up to here.
+    pub(super) forgotten: u64,
     /// Why nothing can be appended any more, if so.
     pub(super) broken: Option<BlockError>,
 }
@@ -98,6 +102,8 @@ impl Tail {
             syncing: false,
             named: false,
             reserved: 0,
+            zeroed: 0,
+            forgotten: 0,
             broken: None,
         }
     }

@@ -54,13 +54,18 @@ fn blocks_of(drive: &Arc<Drive>, filesystem: Option<FilesystemId>) -> io::Result
         found
     };
     let found = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS.min(ids.len()))
-            .map(|_| scope.spawn(look))
-            .collect();
-        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined.collect::<Result<Vec<_>, _>>()
+        // A few blocks are looked at sooner than a thread is started.
+        let more = (ids.len() / 16).min(THREADS);
+        let threads: Vec<_> = (0..more).map(|_| scope.spawn(look)).collect();
+        let mut found = vec![look()];
+        for thread in threads {
+            found.push(thread.join()?);
+        }
+        Ok(found)
     });
-    let found = found.map_err(|_| io::Error::other("looking at the blocks panicked"))?;
+    let found = found.map_err(|_: Box<dyn std::any::Any + Send>| {
+        io::Error::other("looking at the blocks panicked")
+    })?;
     // Names of files that were made, and their removal, before anything is said of them.
     drive.disk.sync_folder(BLOCKS)?;
     Ok(found.into_iter().flatten().collect())
@@ -116,8 +121,12 @@ fn examine(file: &dyn DiskFile, id: BlockId) -> io::Result<Found> {
         });
     }
     let mut found = recover::scan(file, id)?;
-    // A trailer without its index: the pieces tell where they are, but the file is damaged.
-    found.damaged |= found.sealed;
+    // A trailer without its index: the power went while the footer was written, after all pieces
+    // were synced, and the master asks for the seal again; or it is rot, and the same mends it.
+    if found.sealed && !found.damaged {
+        found.sealed = false;
+        found.torn = true;
+    }
     Ok(found)
 }
 

@@ -83,7 +83,7 @@ pub(super) fn pieces_of(block: BlockId, start: u32, lens: &[u32]) -> (Vec<Piece>
 }
 
 pub(super) fn open_store(disk: &Arc<SimulatedDisk>) -> Arc<Store> {
-    let drive = Drive::new(DiskId(1), "simulated".into(), disk.clone(), 3, Some(0));
+    let drive = Drive::new(DiskId(1), "simulated".into(), disk.clone(), 2, Some(0));
     let drive = Arc::new(drive.expect("a disk that works"));
     let clock = Arc::new(ManualClock::new());
     let store = Store::open(vec![drive], Some(FILESYSTEM), clock);

@@ -21,6 +21,18 @@ use tokio::sync::oneshot;
 /// more).
 const BATCH_BYTES: usize = 4 << 20;
 
+/// A block with so many payload bytes that are not synced is synced without being asked: a later
+/// sync has little left to do, and memory does not fill with bytes that wait for the disk.
+const SYNC_BEHIND_BYTES: u32 = if cfg!(test) { 24 << 10 } else { 16 << 20 };
+
+/// Behind a small synced append so many zeros are written: the syncs of those that follow find
+/// blocks of the disk that are written already, and need no commit of the file system's journal
+/// (0.11 ms instead of 0.21 on ext4). Recovery takes the zeros for the torn tail that they are.
+const ZEROS: &[u8] = &[0; if cfg!(test) { 8 << 10 } else { 256 << 10 }];
+
+/// Synced appends up to this size are small.
+const SMALL_BYTES: usize = 32 << 10;
+
 /// Space is reserved in steps that double with the file, within these bounds.
 const RESERVE_STEP_MIN: u64 = 256 << 10;
 const RESERVE_STEP_MAX: u64 = 8 << 20;
@@ -230,6 +242,7 @@ impl Block {
             file: tail.file.clone(),
             position: tail.index.position_end(),
             reserved: tail.reserved,
+            zeroed: tail.zeroed,
             synced,
         })
     }
@@ -271,7 +284,11 @@ impl Block {
                 rest = after;
             }
         }
-        let end = position + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        let mut end = position + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        if end > batch.zeroed && batch.is_small_and_synced() {
+            parts.push(ZEROS);
+            end += ZEROS.len() as u64;
+        }
         let written = self.reserve(&*file, batch.reserved, end).and_then(|upto| {
             file.write_at(&parts, position)?;
             Ok(upto)
@@ -320,6 +337,7 @@ impl Block {
         };
         tail.file = Some(extended.file);
         tail.reserved = extended.reserved;
+        tail.zeroed = tail.zeroed.max(extended.end);
         for write in batch.writes {
             for piece in &write.pieces {
                 tail.index.push(piece.len);
@@ -333,7 +351,9 @@ impl Block {
                 answer_with(write.answer, Ok(state.reach()));
             }
         }
-        let sync = !tail.waiters.is_empty() && !std::mem::replace(&mut tail.syncing, true);
+        let behind = state.length - state.synced >= SYNC_BEHIND_BYTES;
+        let wanted = behind || !tail.waiters.is_empty();
+        let sync = wanted && !std::mem::replace(&mut tail.syncing, true);
         let next = match (sync, tail.queue.is_empty()) {
             (false, _) => Next::Write,
             (true, false) => Next::SyncAndPassOn,
@@ -395,12 +415,9 @@ impl Block {
 
     /// The syncing job: one sync for all who wait, until nobody does.
     fn sync_waiting(&self) {
-        loop {
-            let Some((file, named, target)) = self.next_sync() else {
-                return;
-            };
-            let synced = file.sync().and_then(|()| {
-                if named {
+        while let Some(group) = self.next_sync() {
+            let synced = group.file.sync().and_then(|()| {
+                if group.named {
                     Ok(())
                 } else {
                     self.drive.disk.sync_folder(BLOCKS)
@@ -408,18 +425,34 @@ impl Block {
             });
             if let Err(error) = &synced {
                 self.drive.fail(&format!("a sync failed: {error}"));
+                return self.sync_failed();
             }
-            self.sync_done(synced.is_ok(), target);
+            if let Some((from, to)) = group.forget {
+                group.file.forget_cached(from, to - from);
+            }
+            self.sync_done(group.target);
         }
     }
 
-    fn next_sync(&self) -> Option<(Arc<dyn DiskFile>, bool, u32)> {
+    fn next_sync(&self) -> Option<SyncGroup> {
         let mut state = self.state.lock();
-        let length = state.length;
+        let (length, synced) = (state.length, state.synced);
         let tail = state.tail.as_mut()?;
-        let wanted = tail.waiters.iter().any(|waiter| waiter.end <= length);
+        let waited_for = tail.waiters.iter().any(|waiter| waiter.end <= length);
+        let behind = length - synced >= SYNC_BEHIND_BYTES && tail.broken.is_none();
         match &tail.file {
-            Some(file) if wanted => Some((Arc::clone(file), tail.named, length)),
+            Some(file) if waited_for || behind => {
+                // What streams through is not kept in memory: it would push out what is read.
+                let end = tail.index.position_end();
+                let forget = behind.then_some((tail.forgotten, end));
+                tail.forgotten = forget.map_or(tail.forgotten, |(_, to)| to);
+                Some(SyncGroup {
+                    file: Arc::clone(file),
+                    named: tail.named,
+                    target: length,
+                    forget,
+                })
+            }
             _ => {
                 tail.syncing = false;
                 self.tell(&state);
@@ -428,16 +461,14 @@ impl Block {
         }
     }
 
-    fn sync_done(&self, synced: bool, target: u32) {
+    fn sync_done(&self, target: u32) {
         let mut state = self.state.lock();
-        if synced {
-            state.synced = state.synced.max(target);
-        }
+        state.synced = state.synced.max(target);
         let reach = state.reach();
         let Some(tail) = state.tail.as_mut() else {
             return;
         };
-        tail.named |= synced;
+        tail.named = true;
         let (answer, keep): (Vec<_>, Vec<_>) = tail
             .waiters
             .drain(..)
@@ -445,12 +476,22 @@ impl Block {
         tail.waiters = keep;
         drop(state);
         for waiter in answer {
-            let said = if synced {
-                Ok(reach)
-            } else {
-                Err(BlockError::DiskFailed(self.id))
-            };
-            answer_with(waiter.answer, said);
+            answer_with(waiter.answer, Ok(reach));
+        }
+    }
+
+    /// The drive is out of service: nobody is ever told that something was synced.
+    fn sync_failed(&self) {
+        let mut state = self.state.lock();
+        let Some(tail) = state.tail.as_mut() else {
+            return;
+        };
+        tail.syncing = false;
+        let waiters = std::mem::take(&mut tail.waiters);
+        self.tell(&state);
+        drop(state);
+        for waiter in waiters {
+            answer_with(waiter.answer, Err(BlockError::DiskFailed(self.id)));
         }
     }
 }
@@ -493,16 +534,36 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// What one sync is for.
+struct SyncGroup {
+    file: Arc<dyn DiskFile>,
+    /// Whether the file's name is durable already.
+    named: bool,
+    /// Payload bytes that are synced when it is done.
+    target: u32,
+    /// What of the file the kernel is to forget then.
+    forget: Option<(u64, u64)>,
+}
+
 struct Batch {
     writes: Vec<Write>,
     file: Option<Arc<dyn DiskFile>>,
     position: u64,
     reserved: u64,
+    zeroed: u64,
     synced: u32,
+}
+
+impl Batch {
+    fn is_small_and_synced(&self) -> bool {
+        let bytes: usize = self.writes.iter().map(|write| write.bytes.len()).sum();
+        bytes <= SMALL_BYTES && self.writes.iter().any(|write| write.sync)
+    }
 }
 
 struct Extended {
     file: Arc<dyn DiskFile>,
+    /// Its length, zeros included.
     end: u64,
     reserved: u64,
 }
