@@ -28,6 +28,7 @@ use dfs_proto::{
     error::FsError,
     id::{FilesystemId, SessionId},
     service::{Admin as _, Control as _, Master as _},
+    session::Event,
     wire::{
         Accepted, Address, Identity, ListenError, Listener, ServiceKind, answer, channel, serve,
     },
@@ -111,6 +112,7 @@ pub async fn start(
     let leader = lead(&settings, stores, clock, shutdown.clone()).await?;
     let addresses: Vec<String> = listeners.iter().map(|l| l.address().to_string()).collect();
     let filesystem = leader.filesystem;
+    tokio::spawn(ticks::run(Arc::clone(&leader), shutdown.clone()));
     listen(&leader, listeners, &shutdown);
     write_addresses(&settings.data, &addresses)?;
     tracing::info!(%filesystem, addresses = addresses.join(" "), "serving");
@@ -177,7 +179,7 @@ fn draw() -> std::io::Result<FilesystemId> {
     ))
 }
 
-/// Recovers what is in the stores, leads, and lets time pass; everything but the listeners.
+/// Recovers what is in the stores and leads: everything but the listeners and the ticks.
 pub async fn lead(
     settings: &Settings,
     stores: Stores,
@@ -210,18 +212,8 @@ pub async fn lead(
     if !home.made {
         folder::made(&*disk, home)?;
     }
-    let leader = assemble(
-        settings,
-        group,
-        proposer,
-        disk,
-        clock,
-        (home.filesystem, boot),
-        metrics,
-    )?;
-    // Not ended by the token: what is due when the master goes down is done.
-    tokio::spawn(ticks::run(Arc::clone(&leader), shutdown));
-    Ok(leader)
+    let begun = (home.filesystem, boot);
+    assemble(settings, group, proposer, disk, clock, begun, metrics)
 }
 
 /// Makes the folder of the tables; what an interrupted first start left in it goes.
@@ -314,13 +306,17 @@ fn assemble(
             .lock()
             .register(minion, row.registration, row.incarnation, since);
     }
+    // A new session gets the roster in its grant; one from before gets it as its first event.
+    let roster = Event::Roster(leader.roster.lock().entries());
     let mut after = SessionId(0);
     loop {
         let page = leader.reader.sessions(after, PAGE)?;
         let Some((last, _)) = page.last() else { break };
         after = *last;
         for (session, _) in page.iter().filter(|(_, row)| !row.ended) {
-            leader.seats.lock().open(*session, since);
+            let mut seats = leader.seats.lock();
+            seats.keep(*session, since);
+            seats.tell(*session, roster.clone());
         }
     }
     Ok(Arc::new(leader))

@@ -159,6 +159,11 @@ async fn names_and_sessions_survive_a_restart() {
 
     let served = Served::start(data.path(), "restart").await;
     let master: MasterClient = served.client().await;
+    let told = master
+        .events(within(SOON), session, 0, index)
+        .await
+        .expect("called");
+    assert!(told.expect("the log has all").synced_index >= index);
     let repeat = change(&master, ticket(session, 100), make("f99"))
         .await
         .expect("repeated");

@@ -14,6 +14,8 @@ const EVENTS_MAX: usize = 10_000;
 
 struct Seat {
     renewed: Duration,
+    /// Whether the session has told what it saw of the log, or has never seen another leader.
+    confirmed: watch::Sender<bool>,
     /// Numbered up to `last`, oldest first.
     events: VecDeque<Event>,
     last: watch::Sender<u64>,
@@ -35,13 +37,24 @@ pub struct Seats {
 }
 
 impl Seats {
-    /// A session begins, or is known from before this leader.
+    /// A session begins.
     pub fn open(&mut self, session: SessionId, now: Duration) {
+        self.seat(session, now, true);
+    }
+
+    /// A session is known from before this leader. It may have seen what a power cut took, and is
+    /// not served before it has told what it saw ([`Seats::confirm`]).
+    pub fn keep(&mut self, session: SessionId, now: Duration) {
+        self.seat(session, now, false);
+    }
+
+    fn seat(&mut self, session: SessionId, now: Duration, confirmed: bool) {
         let last = watch::Sender::new(0);
         self.seats.insert(
             session,
             Seat {
                 renewed: now,
+                confirmed: watch::Sender::new(confirmed),
                 events: VecDeque::new(),
                 last,
             },
@@ -56,6 +69,27 @@ impl Seats {
     /// Whether it is open.
     pub fn is_open(&self, session: SessionId) -> bool {
         self.seats.contains_key(&session)
+    }
+
+    /// Whether it has told what it saw; `None` if it is not open.
+    pub fn is_confirmed(&self, session: SessionId) -> Option<bool> {
+        self.seats
+            .get(&session)
+            .map(|seat| *seat.confirmed.borrow())
+    }
+
+    /// It has told what it saw, and the log has all of it.
+    pub fn confirm(&self, session: SessionId) {
+        if let Some(seat) = self.seats.get(&session) {
+            seat.confirmed.send_replace(true);
+        }
+    }
+
+    /// Becomes true when the session is confirmed, and closes when it ends.
+    pub fn confirmation(&self, session: SessionId) -> Option<watch::Receiver<bool>> {
+        self.seats
+            .get(&session)
+            .map(|seat| seat.confirmed.subscribe())
     }
 
     /// How many are open.
@@ -176,6 +210,11 @@ mod tests {
         assert_eq!(seats.expired(at(41)), [SESSION]);
         assert!(seats.renew(SESSION, at(41)));
         assert!(seats.expired(at(71)).is_empty());
+        assert_eq!(seats.is_confirmed(SESSION), Some(true));
+        seats.keep(SESSION, at(71));
+        assert_eq!(seats.is_confirmed(SESSION), Some(false));
+        seats.confirm(SESSION);
+        assert_eq!(seats.is_confirmed(SESSION), Some(true));
         seats.renew_all(at(100));
         assert!(seats.expired(at(130)).is_empty());
         seats.end(SESSION);

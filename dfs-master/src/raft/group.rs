@@ -74,6 +74,7 @@ pub struct Group {
     machine: Arc<Mutex<Machine>>,
     reader: Reader,
     sync: SyncMode,
+    recovered: u64,
 }
 
 fn stopped(why: impl std::fmt::Display) -> GroupError {
@@ -96,6 +97,7 @@ impl Group {
             true => Log::create(disk, filesystem, segment_bytes)?,
             false => Log::open(disk, filesystem, segment_bytes)?,
         };
+        let recovered = log.last().map_or(0, |place| place.index);
         let journal = Journal::start(log, Arc::clone(&metrics)).map_err(stopped)?;
         let reader = machine.reader();
         let machine = Arc::new(Mutex::new(machine));
@@ -134,6 +136,7 @@ impl Group {
             machine,
             reader,
             sync,
+            recovered,
         })
     }
 
@@ -196,6 +199,12 @@ impl Group {
             self.reader.applied(),
             *self.journal.synced().borrow(),
         )
+    }
+
+    /// The last index that the log had when it was opened: what a session saw beyond that, and not
+    /// from this leader, is lost (N6).
+    pub fn recovered(&self) -> u64 {
+        self.recovered
     }
 
     /// The term in which this master leads.

@@ -18,6 +18,8 @@ use dfs_proto::{
 use std::{sync::Arc, time::Duration};
 use tarpc::context::Context;
 
+/// How long a session from before this leader may take to tell what it saw.
+const CONFIRM_WAIT: Duration = Duration::from_secs(5);
 /// The longest that `events` hangs.
 const HANG: Duration = Duration::from_secs(TERM.as_secs() / 3);
 
@@ -29,10 +31,28 @@ pub struct MasterService {
 }
 
 impl MasterService {
-    fn check(&self, session: SessionId) -> Result<(), FsError> {
-        match self.leader.seats.lock().is_open(session) {
-            true => Ok(()),
-            false => Err(FsError::SessionEnded(session)),
+    /// A session that has told what it saw is served; one that has yet to is waited for.
+    async fn check(&self, session: SessionId) -> Result<(), FsError> {
+        let ended = || FsError::SessionEnded(session);
+        if self
+            .leader
+            .seats
+            .lock()
+            .is_confirmed(session)
+            .ok_or_else(ended)?
+        {
+            return Ok(());
+        }
+        let confirmation = self.leader.seats.lock().confirmation(session);
+        let mut confirmation = confirmation.ok_or_else(ended)?;
+        let confirmed = confirmation.wait_for(|confirmed| *confirmed);
+        match tokio::time::timeout(CONFIRM_WAIT, confirmed).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ended()),
+            Err(_) => {
+                let why = "the master was started anew and waits for this session's `events`";
+                Err(FsError::Unavailable(why.to_owned()))
+            }
         }
     }
 }
@@ -77,11 +97,14 @@ impl Master for MasterService {
         if !leader.seats.lock().renew(session, leader.now()) {
             return Err(ended());
         }
-        if seen_index > leader.group.progress().0 {
+        let confirmed = leader.seats.lock().is_confirmed(session) == Some(true);
+        let lost = !confirmed && seen_index > leader.group.recovered();
+        if lost || seen_index > leader.group.progress().0 {
             tracing::warn!(%session, seen_index, "it saw changes that a power cut took: it ends");
             leader.end_session(session).await?;
             return Err(ended());
         }
+        leader.seats.lock().confirm(session);
         let mut news = {
             let mut seats = leader.seats.lock();
             // Forgets what was acknowledged, and takes over a count from an earlier leader.
@@ -109,6 +132,7 @@ impl Master for MasterService {
         ticket: Ticket,
         change: Change,
     ) -> Result<Logged<Changed>, FsError> {
+        self.check(ticket.session).await?;
         self.leader.change(ticket, change).await
     }
 
@@ -119,7 +143,7 @@ impl Master for MasterService {
         parent: InodeId,
         name: Name,
     ) -> Result<Logged<Attr>, FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         self.leader.reader.lookup(parent, &name)
     }
 
@@ -129,7 +153,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Attr>, FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         self.leader.reader.parent(inode)
     }
 
@@ -139,7 +163,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Attr>, FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         self.leader.reader.getattr(inode)
     }
 
@@ -149,7 +173,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<View>, FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         self.leader.reader.view(inode)
     }
 
@@ -160,7 +184,7 @@ impl Master for MasterService {
         inode: InodeId,
         from: u64,
     ) -> Result<Logged<Layout>, FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         self.leader.reader.locate(inode, from)
     }
 
@@ -173,7 +197,7 @@ impl Master for MasterService {
         limit: u32,
         attrs: bool,
     ) -> Result<Logged<Listing>, FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         self.leader
             .reader
             .readdir(inode, after, limit.min(ENTRIES_PER_ANSWER_MAX), attrs)
@@ -185,7 +209,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Bytes>, FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         self.leader.reader.readlink(inode)
     }
 
@@ -196,7 +220,7 @@ impl Master for MasterService {
         inode: InodeId,
         name: Bytes,
     ) -> Result<Logged<Bytes>, FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         self.leader.reader.getxattr(inode, &name)
     }
 
@@ -206,7 +230,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Vec<Bytes>>, FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         self.leader.reader.listxattr(inode)
     }
 
@@ -220,7 +244,7 @@ impl Master for MasterService {
         session: SessionId,
         bad: Vec<BadReplica>,
     ) -> Result<(), FsError> {
-        self.check(session)?;
+        self.check(session).await?;
         for BadReplica {
             block,
             minion,
