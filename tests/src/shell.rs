@@ -23,6 +23,9 @@ pub struct Ended {
 /// The longest that a command may take where nothing else is said.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
+/// Memory that a command may take: a listing that never ends must not take the machine with it.
+const MEMORY_KIB: u64 = 6 << 20;
+
 /// A command that runs.
 #[derive(Debug)]
 pub struct Running {
@@ -37,7 +40,7 @@ pub fn start(script: &str) -> Running {
     let said = tempfile::tempfile().expect("a place for the output");
     let copy = || Stdio::from(said.try_clone().expect("a descriptor more"));
     let child = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", script])
+        .args(["-euo", "pipefail", "-c", &format!("ulimit -v {MEMORY_KIB}\n{script}")])
         .stdin(Stdio::null())
         .stdout(copy())
         .stderr(copy())
