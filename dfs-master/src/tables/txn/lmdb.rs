@@ -75,11 +75,28 @@ fn damage(path: &Path, what: &str, error: &heed::Error) -> Damage {
     }
 }
 
+/// Makes the folder of the file, if it is not there, and its name durable.
+fn make_folder(folder: &Path) -> Result<(), Damage> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let made = std::fs::create_dir_all(folder);
+    made.map_err(|error| Damage::Disk(format!("making {}: {error}", folder.display())))?;
+    folder.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(folder: &Path) -> Result<(), Damage> {
+    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| Damage::Disk(format!("syncing {}: {error}", folder.display())))
+}
+
 impl LmdbBase {
     /// Opens the file in `folder`, or makes it. `map_bytes` is the largest that it may become.
     #[expect(unsafe_code, reason = "LMDB maps its file into memory")]
     pub(super) fn open(folder: &Path, map_bytes: usize) -> Result<LmdbBase, Damage> {
         let path = folder.join(FILE);
+        make_folder(folder)?;
         check_length(&path)?;
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(map_bytes).max_readers(READERS_MAX);
@@ -91,6 +108,8 @@ impl LmdbBase {
             options.open(&path)
         };
         let env = env.map_err(|error| damage(&path, "opening", &error))?;
+        // The log is purged behind a checkpoint: its file must not lose its name at a power cut.
+        sync_folder(folder)?;
         let map = open_map(&env).map_err(|error| damage(&path, "opening", &error))?;
         Ok(LmdbBase { env, map, path })
     }
