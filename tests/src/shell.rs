@@ -40,7 +40,12 @@ pub fn start(script: &str) -> Running {
     let said = tempfile::tempfile().expect("a place for the output");
     let copy = || Stdio::from(said.try_clone().expect("a descriptor more"));
     let child = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &format!("ulimit -v {MEMORY_KIB}\n{script}")])
+        .args([
+            "-euo",
+            "pipefail",
+            "-c",
+            &format!("ulimit -v {MEMORY_KIB}\n{script}"),
+        ])
         .stdin(Stdio::null())
         .stdout(copy())
         .stderr(copy())

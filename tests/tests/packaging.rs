@@ -1,4 +1,4 @@
-//! What is installed beside the binaries: units, example settings, the mount helper, the scripts.
+//! What is installed beside the binaries: units, example settings, the mount program, the scripts.
 
 use clap::CommandFactory;
 use dfs_tests::shell;
@@ -102,14 +102,14 @@ fn a_line_of_fstab_becomes_a_mount() {
         ),
         ("m:1 /mnt/dfs", "dfs mount /mnt/dfs --master m:1"),
     ] {
-        for helper in ["mount.dfs", "mount.fuse.dfs"] {
-            let helper = top().join("packaging").join(helper);
-            let said = shell::ok(&format!("{} {line} -f -v", helper.display()));
+        for program in ["mount.dfs", "mount.fuse.dfs"] {
+            let program = top().join("packaging").join(program);
+            let said = shell::ok(&format!("{} {line} -f -v", program.display()));
             assert_eq!(said.trim(), expected);
         }
     }
-    let helper = top().join("packaging/mount.dfs");
-    let wrong = shell::run(&format!("{} only-one", helper.display()));
+    let program = top().join("packaging/mount.dfs");
+    let wrong = shell::run(&format!("{} only-one", program.display()));
     assert!(wrong.output.contains("usage:"), "{}", wrong.output);
 }
 

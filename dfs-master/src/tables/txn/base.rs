@@ -8,22 +8,11 @@ use crate::tables::{
         lmdb::{LmdbBase, LmdbView},
         memory::{MemoryTables, MemoryView},
         overlay::Overlay,
+        pairs::{OwnedPairs, Pairs},
         read::Direction,
     },
 };
 use std::sync::Arc;
-
-/// A key and its value.
-pub(super) type Pair<'a> = (&'a [u8], &'a [u8]);
-
-/// Pairs in order.
-pub(super) type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair<'a>, Damage>> + 'a>;
-
-/// Pairs that are handed over, in order.
-pub(super) type OwnedPairs<'a> = dyn Iterator<Item = Result<OwnedPair, Damage>> + 'a;
-
-/// A key and its value, handed over.
-pub(super) type OwnedPair = (Vec<u8>, Vec<u8>);
 
 /// What checkpoints are written to.
 pub(super) enum Base {

@@ -11,7 +11,7 @@ use crate::tables::{
     row::{self, Row},
     rows::PositionRow,
     txn::{
-        base::{OwnedPairs, Pairs},
+        pairs::{OwnedPairs, Pairs},
         overlay::Overlay,
         read::Direction,
     },
@@ -80,14 +80,14 @@ fn make_folder(folder: &Path) -> Result<(), Damage> {
     if folder.is_dir() {
         return Ok(());
     }
-    let made = std::fs::create_dir_all(folder);
+    let made = fs::create_dir_all(folder);
     made.map_err(|error| Damage::Disk(format!("making {}: {error}", folder.display())))?;
     folder.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Makes the names in a folder durable.
 fn sync_folder(folder: &Path) -> Result<(), Damage> {
-    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| Damage::Disk(format!("syncing {}: {error}", folder.display())))
 }
 
@@ -108,7 +108,10 @@ impl LmdbBase {
             options.open(&path)
         };
         let env = env.map_err(|error| damage(&path, "opening", &error))?;
-        // The log is purged behind a checkpoint: its file must not lose its name at a power cut.
+        // LMDB makes a new file without syncing it, and a torn one is refused at the next start. The
+        // log is purged behind a checkpoint: its file must not lose its name either.
+        env.force_sync()
+            .map_err(|error| damage(&path, "syncing", &error))?;
         sync_folder(folder)?;
         let map = open_map(&env).map_err(|error| damage(&path, "opening", &error))?;
         Ok(LmdbBase { env, map, path })

@@ -6,7 +6,7 @@ use crate::tables::{
     row::{self, Row},
     rows::PositionRow,
     txn::{
-        base::{OwnedPairs, Pairs},
+        pairs::{OwnedPairs, Pairs},
         overlay::Overlay,
         read::Direction,
     },

@@ -14,6 +14,7 @@ mod lmdb;
 mod memory;
 mod merge;
 mod overlay;
+mod pairs;
 mod read;
 mod snapshot;
 mod store;

@@ -11,7 +11,8 @@ use crate::tables::{
     key::KeyRange,
     rows::PositionRow,
     txn::{
-        base::{BaseView, OwnedPair},
+        base::BaseView,
+        pairs::OwnedPair,
         read::Direction,
     },
 };
