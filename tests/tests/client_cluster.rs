@@ -247,12 +247,12 @@ async fn synced_writes_of_many_and_renames_over_files() {
     let cluster = Cluster::start().await;
     let dfs = cluster.client().await;
     let file = create(&dfs, "database").await;
-    let tasks = (0..16u64).map(|worker| {
+    let tasks = (0..16u64).map(|writer| {
         let file = file.clone();
         tokio::spawn(async move {
             for i in 0..20u64 {
-                let at = (worker * 20 + i) * 4096;
-                write(&file, at, &[u8::try_from(worker).unwrap(); 4096]).await;
+                let at = (writer * 20 + i) * 4096;
+                write(&file, at, &[u8::try_from(writer).unwrap(); 4096]).await;
                 file.fsync(true).await.unwrap();
             }
         })

@@ -6,8 +6,8 @@ use crate::tables::{
     row::{self, Row},
     rows::PositionRow,
     txn::{
-        pairs::{OwnedPairs, Pairs},
         overlay::Overlay,
+        pairs::{OwnedPairs, Pairs},
         read::Direction,
     },
 };

@@ -10,11 +10,7 @@ use crate::tables::{
     damage::Damage,
     key::KeyRange,
     rows::PositionRow,
-    txn::{
-        base::BaseView,
-        pairs::OwnedPair,
-        read::Direction,
-    },
+    txn::{base::BaseView, pairs::OwnedPair, read::Direction},
 };
 use std::io::{self, Read, Write};
 
