@@ -34,7 +34,8 @@ pub(crate) async fn run(args: &args::Named, out: &mut dyn Write) -> Result<(), F
 
 fn render(path: &str, attr: &Attr, more: &str) -> String {
     let size = match attr.kind {
-        FileKind::Directory => count(attr.size, "entrie").replace("1 entrie", "1 entry"),
+        FileKind::Directory if attr.size == 1 => "1 entry".to_owned(),
+        FileKind::Directory => format!("{} entries", thousands(attr.size)),
         FileKind::CharDevice | FileKind::BlockDevice => format!("device {}", attr.rdev),
         _ => format!(
             "{} bytes ({}), {} stored in one copy",
@@ -100,6 +101,6 @@ mod tests {
             ..file()
         };
         assert!(render("/", &attr(1), "").contains("size      1 entry\n"));
-        assert!(render("/", &attr(2), "").contains("size      2 entries\n"));
+        assert!(render("/", &attr(571), "").contains("size      571 entries\n"));
     }
 }

@@ -3,8 +3,8 @@
 use dfs_proto::time::Timestamp;
 use std::fmt::Write;
 
-/// Lines of cells under their headings, each column as wide as it needs. Cells that are all numbers
-/// or sizes are aligned to the right.
+/// Lines of cells under their headings, each column as wide as it needs. Columns of numbers are
+/// aligned to the right, but for the last.
 pub(crate) struct Table {
     headings: Vec<&'static str>,
     lines: Vec<Vec<String>>,
@@ -36,10 +36,12 @@ impl Table {
             let mut text = String::new();
             for (i, (cell, wide)) in line.iter().zip(&widths).enumerate() {
                 let fill = " ".repeat(wide - width(cell));
-                let numbers = self
-                    .lines
-                    .iter()
-                    .all(|l| l[i].starts_with(|c: char| c.is_ascii_digit()));
+                let last = i + 1 == line.len();
+                let numbers = !last
+                    && self
+                        .lines
+                        .iter()
+                        .all(|l| l[i].starts_with(|c: char| c.is_ascii_digit()));
                 let (left, right) = match numbers {
                     true => (fill.as_str(), ""),
                     false => ("", fill.as_str()),
@@ -129,12 +131,12 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_they_need() {
-        let mut table = Table::new(&["NAME", "SIZE"]);
-        table.line(vec!["a".into(), "5 B".into()]);
-        table.line(vec!["longer".into(), "12 MiB".into()]);
+        let mut table = Table::new(&["NAME", "SIZE", "ON"]);
+        table.line(vec!["a".into(), "5 B".into(), "1, 2".into()]);
+        table.line(vec!["longer".into(), "12 MiB".into(), "3".into()]);
         assert_eq!(
             table.render(),
-            "NAME      SIZE\na          5 B\nlonger  12 MiB\n"
+            "NAME      SIZE  ON\na          5 B  1, 2\nlonger  12 MiB  3\n"
         );
     }
 

@@ -56,6 +56,7 @@ fn a_mount_stops_before_minions_and_master() {
 
 #[test]
 fn examples_name_every_setting_and_its_form() {
+    examples::<dfs_master::config::Settings>("master");
     examples::<dfs_minion::settings::Settings>("minion");
     examples::<dfs_fuse::Settings>("mount");
 }

@@ -22,6 +22,9 @@ impl Adapter {
             libc::XATTR_REPLACE => XattrMode::Replace,
             _ => return reply.error(Errno::EINVAL),
         };
+        if is_acl(name) {
+            return reply.error(Errno::EOPNOTSUPP);
+        }
         let asked = asked("setxattr", inode);
         let name = Bytes::copy_from_slice(name.as_bytes());
         let value = Bytes::copy_from_slice(value);
@@ -33,6 +36,9 @@ impl Adapter {
     /// The value of an attribute; at once that there is none.
     pub(super) fn get_xattr(&self, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let asked = asked("getxattr", inode);
+        if is_acl(name) {
+            return reply.error(Errno::EOPNOTSUPP);
+        }
         if self.has_no_xattr(asked.inode) {
             return reply.error(Errno::ENODATA);
         }
@@ -91,6 +97,12 @@ impl Adapter {
             .try_getattr(inode)
             .is_some_and(|attr| attr.xattrs == 0)
     }
+}
+
+/// Whether an attribute is a POSIX access-control list. Nobody would obey one here; told so, `cp -a`
+/// and its like set the mode instead.
+fn is_acl(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"system.posix_acl_")
 }
 
 /// A value of `len` bytes for a caller with room for `room`; no room asks for the length.
