@@ -95,14 +95,14 @@ fn start(args: &args::Mount, dir: &Path, socket: &Path, log: &Path) -> Result<Ch
     })
 }
 
-/// Where the daemon of this mount logs: /var/log/dfs, or the state folder of an ordinary user.
+/// Where the daemon of this mount logs: XDG_STATE_HOME where that is set, else /var/log/dfs, or the
+/// state folder of a user who may not write there.
 fn log_file(dir: &Path) -> Result<PathBuf, String> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let state =
-        state.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")));
+    let of = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
     let folders = [
-        Some("/var/log/dfs".into()),
-        state.map(|state| state.join("dfs")),
+        of("XDG_STATE_HOME").map(|state| state.join("dfs")),
+        Some(PathBuf::from("/var/log/dfs")),
+        of("HOME").map(|home| home.join(".local/state/dfs")),
     ];
     let mut why = "no folder for the log: HOME is not set".to_owned();
     for folder in folders.into_iter().flatten() {
