@@ -14,7 +14,7 @@ use super::{
     record::{Header, Kind, Place, Spot, read_record, record_bytes, write_record},
     segment::{
         Anchor, FOLDER, SEGMENT_HEADER_BYTES, SegmentHeader, Vote, begin_segment, has_spare,
-        prepare_spare, read_anchor, recycle, segment_name, write_anchor,
+        prepare_spare, recycle, segment_name, write_anchor,
     },
 };
 use dfs_host::disk::{Disk, DiskFile};

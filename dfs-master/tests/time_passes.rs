@@ -1,0 +1,217 @@
+//! A leader on a simulated disk and a clock that the test moves: sessions expire, the disk fills and
+//! empties, a sync fails.
+
+use dfs_host::{
+    clock::ManualClock,
+    disk::{Crash, Disk, Fault, SimulatedDisk},
+};
+use dfs_master::{
+    config::Settings,
+    daemon::{self, Stores},
+    engine::{apply::Storage, leader::Leader, ticks::Ticks},
+    service::{AdminService, MasterService},
+    tables::txn::MemoryTables,
+};
+use dfs_proto::{
+    change::{Caller, Change, Changed, Logged, Make, Ticket},
+    error::FsError,
+    id::{InodeId, SessionId},
+    name::Name,
+    service::{Admin as _, Master as _},
+    session::SessionHello,
+    wire::within,
+};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+const SOON: Duration = Duration::from_secs(30);
+const MIB: u64 = 1 << 20;
+
+struct World {
+    disk: Arc<SimulatedDisk>,
+    tables: Arc<MemoryTables>,
+    clock: Arc<ManualClock>,
+}
+
+impl World {
+    fn new() -> World {
+        let clock = Arc::new(ManualClock::new());
+        clock.advance(Duration::from_secs(3600));
+        World {
+            disk: SimulatedDisk::new(1, 16 * MIB),
+            tables: Arc::default(),
+            clock,
+        }
+    }
+
+    async fn lead(&self) -> Arc<Leader> {
+        let settings = Settings::local("/nowhere".into(), Vec::new());
+        let disk = Arc::clone(&self.disk);
+        let stores = Stores {
+            disk,
+            tables: Storage::Memory(Arc::clone(&self.tables)),
+        };
+        let stop = CancellationToken::new();
+        daemon::lead(&settings, stores, self.clock.clone(), stop)
+            .await
+            .expect("leads")
+    }
+}
+
+fn name(name: &str) -> Name {
+    Name::new(name.as_bytes()).expect("a name")
+}
+
+fn make(what: &str) -> Change {
+    Change::Make {
+        parent: InodeId::ROOT,
+        name: name(what),
+        what: Make::File { open: false },
+        mode: 0o644,
+        caller: Caller { uid: 1, gid: 1 },
+    }
+}
+
+async fn open(service: &MasterService) -> SessionId {
+    let hello = SessionHello {
+        host: "h".to_owned(),
+        purpose: "p".to_owned(),
+    };
+    service
+        .clone()
+        .open_session(within(SOON), hello)
+        .await
+        .expect("opened")
+        .session
+}
+
+async fn change(
+    service: &MasterService,
+    session: SessionId,
+    sequence: u64,
+    change: Change,
+) -> Result<Logged<Changed>, FsError> {
+    let ticket = Ticket {
+        session,
+        sequence,
+        all_below: 1,
+    };
+    service.clone().change(within(SOON), ticket, change).await
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_renew_is_fenced_and_a_late_tick_forgives() {
+    let world = World::new();
+    let leader = world.lead().await;
+    let service = MasterService {
+        leader: Arc::clone(&leader),
+    };
+    let (silent, lively) = (open(&service).await, open(&service).await);
+    let mut ticks = Ticks::default();
+    ticks.tick(&leader).await.expect("ticked");
+    world.clock.advance(Duration::from_secs(120));
+    ticks.tick(&leader).await.expect("ticked");
+    change(&service, silent, 1, make("a"))
+        .await
+        .expect("forgiven: nobody could be heard");
+    for _ in 0..31 {
+        world.clock.advance(Duration::from_secs(1));
+        assert!(leader.seats.lock().renew(lively, leader.now()));
+        ticks.tick(&leader).await.expect("ticked");
+    }
+    let fenced = change(&service, silent, 2, make("b")).await;
+    assert_eq!(fenced, Err(FsError::SessionEnded(silent)));
+    let events = service.clone().events(within(SOON), silent, 0, 0).await;
+    assert_eq!(events, Err(FsError::SessionEnded(silent)));
+    change(&service, lively, 1, make("b")).await.expect("made");
+}
+
+#[tokio::test]
+async fn a_full_disk_turns_read_only_deletes_work_and_it_comes_back() {
+    let world = World::new();
+    let leader = world.lead().await;
+    let service = MasterService {
+        leader: Arc::clone(&leader),
+    };
+    let session = open(&service).await;
+    let mut ticks = Ticks::default();
+    ticks.tick(&leader).await.expect("ticked");
+    change(&service, session, 1, make("a")).await.expect("made");
+
+    let hog = world.disk.create("hog").expect("created");
+    let ones = vec![1u8; 1 << 14];
+    let mut at = 0;
+    while hog.write_at(&[&ones], at).is_ok() {
+        at += ones.len() as u64;
+    }
+    ticks.tick(&leader).await.expect("ticked");
+    let refused = change(&service, session, 2, make("b")).await;
+    assert!(matches!(refused, Err(FsError::ReadOnly(_))), "{refused:?}");
+    let admin = AdminService {
+        leader: Arc::clone(&leader),
+    };
+    let status = admin.clone().status(within(SOON)).await.expect("told");
+    assert!(
+        status.alarms[0].what.contains("read-only"),
+        "{:?}",
+        status.alarms
+    );
+    let unlink = Change::Unlink {
+        parent: InodeId::ROOT,
+        name: name("a"),
+    };
+    change(&service, session, 3, unlink)
+        .await
+        .expect("deletes work");
+    ticks.tick(&leader).await.expect("ticked");
+
+    hog.set_len(0).expect("cut");
+    ticks.tick(&leader).await.expect("ticked");
+    change(&service, session, 4, make("b"))
+        .await
+        .expect("writable again");
+    let status = admin.status(within(SOON)).await.expect("told");
+    assert!(
+        !status
+            .alarms
+            .iter()
+            .any(|alarm| alarm.what.contains("master is full"))
+    );
+}
+
+#[tokio::test]
+async fn a_failed_sync_of_the_log_stops_the_master_and_loses_nothing() {
+    let world = World::new();
+    let leader = world.lead().await;
+    let service = MasterService {
+        leader: Arc::clone(&leader),
+    };
+    let session = open(&service).await;
+    change(&service, session, 1, make("a")).await.expect("made");
+    change(&service, session, 2, Change::Sync)
+        .await
+        .expect("synced");
+    world.disk.fail_after(1, Fault::SyncError);
+    change(&service, session, 3, make("b")).await.ok();
+    let failed = change(&service, session, 4, Change::Sync).await;
+    assert!(matches!(failed, Err(FsError::Unavailable(_))), "{failed:?}");
+    let mut failure = leader.group.failure();
+    let why = failure
+        .wait_for(Option::is_some)
+        .await
+        .expect("told")
+        .clone()
+        .expect("some");
+    assert!(why.contains("sync"), "{why}");
+    assert!(
+        change(&service, session, 5, make("c")).await.is_err(),
+        "nothing is taken after it"
+    );
+    drop((leader, service));
+    world.disk.crash(Crash::Power);
+    let leader = world.lead().await;
+    leader
+        .reader
+        .lookup(InodeId::ROOT, &name("a"))
+        .expect("what was synced is there");
+}
