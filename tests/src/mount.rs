@@ -40,12 +40,12 @@ impl Mount {
 
     /// Starts it, and waits until it answers. A dead mount point in its place is its own to clear.
     pub fn start(&mut self) {
-        let before = connection(&self.point);
         self.daemon.start();
         let point = self.point.clone();
+        // A dead mount point does not answer statfs. The kernel gives the numbers of connections
+        // out again, so they cannot tell the old one from the new.
         self.daemon.wait_ready(START, || {
-            let now = connection(&point);
-            now.is_some() && now != before && kernel::statfs(&point).is_ok()
+            connection(&point).is_some() && kernel::statfs(&point).is_ok()
         });
     }
 
