@@ -177,3 +177,102 @@ async fn the_wrong_file_system_and_service_are_named() {
     let error = dial(&address, &wrong, SECOND).await.unwrap_err();
     assert!(matches!(error, DialError::NoSuchService { .. }), "{error}");
 }
+
+/// Opens a connection, says `says` after a greeting if `greets`, and keeps it open.
+async fn intrude(address: &Address, greets: bool, says: &[u8]) -> tokio::net::TcpStream {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let at = address.to_string();
+    let mut stream = tokio::net::TcpStream::connect(at).await.expect("connects");
+    if greets {
+        // A greeting to the minion service from file system 1; see docs/protocol.md.
+        let body = [2, 1, 1];
+        let mut greeting = b"\xd5dfs\x01\x00\x01\x00\x03\x00\x00\x00".to_vec();
+        let sum = Crc32c::of_parts([&greeting[..], &body]);
+        greeting.extend(sum.0.to_le_bytes());
+        greeting.extend(body);
+        stream.write_all(&greeting).await.expect("greets");
+        let mut welcome = [0; 16];
+        stream.read_exact(&mut welcome).await.expect("is welcome");
+        assert_eq!(welcome[6], 2);
+    }
+    // The other side may have hung up by now, as it should.
+    stream.write_all(says).await.ok();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn intruders_are_shown_out_while_others_are_served() {
+    use tokio::io::AsyncReadExt;
+    let (address, _running) = start(&"127.0.0.1:0".parse().unwrap()).await;
+    let dialed = dial(&address, &greeting(), SECOND).await.expect("a link");
+    let honest = MinionClient::over(dialed.link);
+    let mut expelled = Vec::new();
+    for round in 0..100u8 {
+        let garbage = vec![round; 300];
+        expelled.push(intrude(&address, false, &garbage).await);
+        expelled.push(intrude(&address, true, &garbage).await);
+        // Silent ones, and one that stops in the middle of its greeting.
+        if round % 10 == 0 {
+            expelled.push(intrude(&address, false, &[]).await);
+            expelled.push(intrude(&address, false, b"\xd5dfs\x01").await);
+        }
+        let answer = honest.whoami(within(SECOND * 5)).await;
+        assert_eq!(answer.expect("is served"), Some(MinionId(3)));
+    }
+    for mut stream in expelled {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(SECOND * 20, stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "a connection is still open");
+    }
+    let answer = honest.whoami(within(SECOND * 5)).await;
+    assert_eq!(answer.expect("is served"), Some(MinionId(3)));
+    // Half a frame of one connection does not disturb those that come after it.
+    let _half = intrude(&address, true, b"\xd5F\x01").await;
+    dial(&address, &greeting(), SECOND).await.expect("a link");
+}
+
+#[tokio::test]
+async fn what_cannot_be_listened_on_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let (address, running) = start(&"127.0.0.1:0".parse().unwrap()).await;
+    let error = Listener::bind(&address)
+        .await
+        .err()
+        .expect("in use")
+        .to_string();
+    let (_, port) = address
+        .to_string()
+        .rsplit_once(':')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    assert!(
+        error.contains(&format!("port {port} belongs to another process")),
+        "{error}"
+    );
+    assert!(error.contains("--listen"), "{error}");
+    drop(running);
+
+    let socket = Address::Unix(path.clone());
+    let listener = Listener::bind(&socket).await.expect("listens");
+    let error = Listener::bind(&socket)
+        .await
+        .err()
+        .expect("in use")
+        .to_string();
+    assert!(error.contains("--socket"), "{error}");
+    drop(listener);
+    assert!(!path.exists(), "the socket went with its listener");
+
+    // What a killed process leaves behind is replaced; what is no socket is not.
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("listens"));
+    assert!(path.exists());
+    drop(
+        Listener::bind(&socket)
+            .await
+            .expect("replaces a stale socket"),
+    );
+    std::fs::write(&path, "precious").unwrap();
+    assert!(Listener::bind(&socket).await.is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}

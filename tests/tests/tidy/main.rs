@@ -32,6 +32,7 @@ const UNSAFE_FILES: &[&str] = &[
     "dfs-fuse/src/mount/device.rs",
     "dfs-host/src/disk/syscalls.rs",
     "dfs-master/src/tables/txn/lmdb.rs",
+    "dfs-proto/tests/hostile/allocator.rs",
     "tests/src/kernel.rs",
 ];
 

@@ -12,7 +12,7 @@ pub(crate) const PREFIX_BYTES: usize = 20;
 /// Bytes of the table for each payload: its length, its checksum.
 pub(crate) const ROW_BYTES: usize = 8;
 /// The longest serialised message, in bytes.
-pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+pub const MESSAGE_BYTES_MAX: usize = 2 << 20;
 /// The most payloads that a frame may carry.
 pub const PAYLOADS_MAX: usize = 256;
 /// The most bytes that the payloads of a frame may have together.

@@ -146,3 +146,74 @@ impl<Item, SinkItem: Outgoing> Sink<SinkItem> for Framed<Item, SinkItem> {
         Poll::Ready(closed.map_err(|e| this.end(e.into())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use futures::{SinkExt, StreamExt};
+    use std::time::Duration;
+    use tarpc::Response;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    type Codec = Framed<Response<Bytes>, Response<Bytes>>;
+
+    fn impatient(link: Link) -> Codec {
+        let mut codec: Codec = transport(link);
+        codec.reading = Stall::after(Duration::from_millis(20));
+        codec.writing = Stall::after(Duration::from_millis(20));
+        codec
+    }
+
+    fn answer(len: usize) -> Response<Bytes> {
+        Response {
+            request_id: 1,
+            message: Ok(Bytes::from(vec![7; len])),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_stops_amid_a_frame_is_given_up() {
+        let (here, mut there) = duplex(1000);
+        let link = Link::other(here, "test");
+        let watch = link.watch();
+        let mut codec = impatient(link);
+        // Nothing at all is no reason.
+        let waited = tokio::time::timeout(Duration::from_millis(100), codec.next()).await;
+        assert!(waited.is_err() && watch.is_open());
+        there.write_all(&[0xd5, b'F', 1]).await.expect("takes it");
+        let ended = codec.next().await.expect("an error");
+        assert!(matches!(ended, Err(WireError::Stalled)), "{ended:?}");
+        assert!(!watch.is_open());
+        assert!(codec.next().await.is_none());
+        assert!(matches!(codec.send(answer(1)).await, Err(WireError::Ended)));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let (here, _there) = duplex(1000);
+        let mut codec = impatient(Link::other(here, "test"));
+        let ended = codec.send(answer(2000)).await;
+        assert!(matches!(ended, Err(WireError::Stalled)), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_peer_is_not_given_up() {
+        let (here, there) = duplex(100);
+        let mut codec = impatient(Link::other(here, "test"));
+        let mut slow: Codec = transport(Link::other(there, "test"));
+        let sent = async { codec.send(answer(1000)).await.expect("sent") };
+        let received = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(4));
+            loop {
+                ticks.tick().await;
+                // One look at the link per tick: 100 bytes at most.
+                if let Poll::Ready(Some(next)) = futures::poll!(slow.next()) {
+                    break next;
+                }
+            }
+        };
+        let (_, message) = tokio::join!(sent, received);
+        assert_eq!(message.expect("whole"), answer(1000));
+    }
+}

@@ -4,6 +4,7 @@
 //! would overflow the clock arithmetic in tarpc, and trace ids of processes that do not trace are
 //! noise. Answers are tarpc's own `Response`.
 
+use super::bounded;
 use crate::wire::deadline::within;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
@@ -90,7 +91,7 @@ impl<T: Serialize> Outgoing for ClientMessage<T> {
 
 impl<T: DeserializeOwned> Incoming for ClientMessage<T> {
     fn take(bytes: &[u8]) -> Result<(Self, &[u8]), postcard::Error> {
-        let (message, rest) = postcard::take_from_bytes(bytes)?;
+        let (message, rest) = bounded::take(bytes)?;
         let message = match message {
             ClientIn::Request {
                 id,
@@ -127,6 +128,6 @@ impl<T: Serialize> Outgoing for Response<T> {
 
 impl<T: DeserializeOwned> Incoming for Response<T> {
     fn take(bytes: &[u8]) -> Result<(Self, &[u8]), postcard::Error> {
-        postcard::take_from_bytes(bytes)
+        bounded::take(bytes)
     }
 }

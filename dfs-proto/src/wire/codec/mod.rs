@@ -1,5 +1,6 @@
 //! Messages to bytes and back: frames, payloads beside them, and a link as a tarpc transport.
 
+mod bounded;
 mod buffers;
 mod frame;
 mod framed;

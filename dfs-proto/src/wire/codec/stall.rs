@@ -14,19 +14,35 @@ const STALL: Duration = Duration::from_secs(30);
 
 /// The watch of one direction of a link. To be asked only while something is awaited; it sets its
 /// alarm at most once per period, however much moves in between.
-#[derive(Default)]
 pub(super) struct Stall {
+    period: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
     /// What had moved when the alarm was set.
     moved: u64,
 }
 
+impl Default for Stall {
+    fn default() -> Stall {
+        Stall::after(STALL)
+    }
+}
+
 impl Stall {
+    /// A watch with another period than usual.
+    pub(super) fn after(period: Duration) -> Stall {
+        let (alarm, moved) = (None, 0);
+        Stall {
+            period,
+            alarm,
+            moved,
+        }
+    }
+
     /// Ready when nothing has moved for a whole period; `moved` counts all bytes since ever.
     pub(super) fn poll(&mut self, moved: u64, cx: &mut Context<'_>) -> Poll<()> {
         let alarm = self.alarm.get_or_insert_with(|| {
             self.moved = moved;
-            Box::pin(sleep(STALL))
+            Box::pin(sleep(self.period))
         });
         loop {
             ready!(alarm.as_mut().poll(cx));
@@ -34,7 +50,7 @@ impl Stall {
                 return Poll::Ready(());
             }
             self.moved = moved;
-            alarm.as_mut().reset(Instant::now() + STALL);
+            alarm.as_mut().reset(Instant::now() + self.period);
         }
     }
 }
