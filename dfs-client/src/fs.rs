@@ -18,6 +18,9 @@ use parking_lot::Mutex;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
+/// Entries asked for at once, at the most.
+const READDIR_MAX: u32 = 2048;
+
 /// statfs(2) waits so long for the master before it answers from memory.
 const STATFS_WAIT: Duration = Duration::from_millis(500);
 
@@ -269,6 +272,8 @@ impl Dfs {
         limit: u32,
         attrs: bool,
     ) -> Result<Listing, Error> {
+        // Names of 255 bytes with attributes must fit into one answer.
+        let limit = limit.min(READDIR_MAX);
         let readdir = |client: MasterClient, context, session: SessionId| async move {
             let entries = client.readdir(context, session, inode, after, limit, attrs);
             entries.await

@@ -226,6 +226,23 @@ async fn a_hundred_files_agree_with_vectors() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tiny_stretches_come_back() {
+    let cluster = Cluster::start().await;
+    let dfs = cluster.client().await;
+    let file = create(&dfs, "lines").await;
+    // Every second ten bytes, then the others: each stretch is a piece of its own.
+    let data = bytes(9, 100_000);
+    for odd in [1, 0] {
+        for (i, line) in data.chunks(10).enumerate().filter(|(i, _)| i % 2 == odd) {
+            write(&file, i as u64 * 10, line).await;
+        }
+        file.flush().await.unwrap();
+    }
+    let other = cluster.client().await;
+    assert!(whole(&other, file.inode()).await == data);
+}
+
 async fn longest_pause(file: &OpenFile, data: &[u8], mut meanwhile: impl FnMut(usize)) -> Duration {
     let mut longest = Duration::ZERO;
     for (i, part) in data.chunks(256 << 10).enumerate() {

@@ -5,6 +5,7 @@
 
 use super::state::{Batch, File, IN_FLIGHT_MAX, Stage};
 use crate::error::Error;
+use futures::future::join_all;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::JoinHandle,
@@ -98,10 +99,8 @@ impl File {
             // So that the next small write can go inline too.
             let _ = self.commit().await;
         }
-        let number = self.state.lock().take();
-        if let Some(number) = number {
-            self.send_batch(number, sync).await;
-        }
+        let numbers = self.state.lock().take();
+        join_all(numbers.into_iter().map(|n| self.send_batch(n, sync))).await;
     }
 
     /// Sends a batch in a task of its own, so that it goes on when who waits for it gives up; the

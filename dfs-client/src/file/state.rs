@@ -25,6 +25,9 @@ use tokio::sync::Notify;
 /// Bytes on their way, above which no more of a file are taken to be sent.
 pub(super) const IN_FLIGHT_MAX: u64 = 16 << 20;
 
+/// Segments of one batch, and so extents of its commit, at the most.
+const SEGMENTS_MAX: usize = 4096;
+
 /// Contiguous dirty bytes that are sent at once.
 const STREAM_BYTES: usize = 1 << 20;
 
@@ -237,7 +240,8 @@ impl File {
         state.dirty_mtime = mtime;
         state.kill_privileges |= kill_privileges;
         let aging = std::mem::replace(&mut state.aging, true);
-        let kick = grown >= STREAM_BYTES && state.in_flight() < IN_FLIGHT_MAX;
+        let much = grown >= STREAM_BYTES || state.dirty.segments() >= SEGMENTS_MAX;
+        let kick = much && state.in_flight() < IN_FLIGHT_MAX;
         drop(state);
         if spare > 0 {
             self.core.give_back(spare);
@@ -337,27 +341,29 @@ impl State {
     }
 
     /// Takes everything dirty to be sent. Whole write requests, because whatever is committed in
-    /// one go is seen in one go (D4).
-    pub(super) fn take(&mut self) -> Option<u64> {
+    /// one go is seen in one go (D4). Answers the numbers of the batches: more than one where there
+    /// is too much for one commit to name.
+    pub(super) fn take(&mut self) -> Vec<u64> {
         self.aging = false;
-        if self.dirty.is_empty() {
-            return None;
-        }
-        let bytes = self.dirty.bytes();
         let segments = self.dirty.take();
         let size = self.attr.size;
         let small = self.batches.is_empty() && self.content.inlined(size, &segments).is_some();
-        self.next_batch += 1;
-        self.batches.push_back(Batch {
-            number: self.next_batch,
-            segments,
-            bytes,
-            mtime: self.dirty_mtime,
-            kill_privileges: std::mem::take(&mut self.kill_privileges),
-            stage: if small { Stage::Inline } else { Stage::Sending },
-            writes: self.writes,
-        });
-        Some(self.next_batch)
+        let mut kill_privileges = std::mem::take(&mut self.kill_privileges);
+        let mut numbers = Vec::new();
+        for segments in part(segments) {
+            self.next_batch += 1;
+            numbers.push(self.next_batch);
+            self.batches.push_back(Batch {
+                number: self.next_batch,
+                bytes: segments.iter().map(|(_, b)| b.len() as u64).sum(),
+                segments,
+                mtime: self.dirty_mtime,
+                kill_privileges: std::mem::take(&mut kill_privileges),
+                stage: if small { Stage::Inline } else { Stage::Sending },
+                writes: self.writes,
+            });
+        }
+        numbers
     }
 
     pub(super) fn batch(&mut self, number: u64) -> Option<&mut Batch> {
@@ -371,4 +377,19 @@ impl State {
         self.errors += 1;
         self.error = Some(error);
     }
+}
+
+/// Parts segments where there is a gap: a write request has none inside.
+fn part(segments: Vec<(u64, Bytes)>) -> Vec<Vec<(u64, Bytes)>> {
+    let mut parts: Vec<Vec<(u64, Bytes)>> = Vec::new();
+    let mut end = None;
+    for (at, bytes) in segments {
+        let next = at + bytes.len() as u64;
+        match parts.last_mut() {
+            Some(last) if last.len() < SEGMENTS_MAX || end == Some(at) => last.push((at, bytes)),
+            _ => parts.push(vec![(at, bytes)]),
+        }
+        end = Some(next);
+    }
+    parts
 }

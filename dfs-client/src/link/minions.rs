@@ -37,6 +37,9 @@ pub(crate) enum Failure {
     /// No answer in time.
     #[error("no answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
+    /// It answered, but not what was asked: the answer does not fit into a frame, most likely.
+    #[error("the answer could not be sent: {0}")]
+    TooLarge(String),
     /// What it answered is not what was asked for, or its bytes do not match their checksum.
     #[error("{0}")]
     Damaged(String),
@@ -285,6 +288,7 @@ impl Minions {
                 health.lock().failed(now);
                 Err(fail(Failure::TimedOut(timeout)))
             }
+            Err(RpcError::Server(error)) => Err(fail(Failure::TooLarge(error.to_string()))),
             Err(error) => {
                 self.pool.drop_link(&addresses);
                 health.lock().failed(now);

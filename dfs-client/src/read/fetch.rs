@@ -8,7 +8,7 @@ use crate::{
     cache::{Run, Runs},
     link::{Failure, MinionFailure, Minions},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dfs_proto::{
     block::BlockPlace,
     checksum::Crc32c,
@@ -33,6 +33,9 @@ use tokio::{
 /// Bytes of one read of a minion, at the most; units of reading ahead begin at multiples of it.
 pub(crate) const UNIT_BYTES: u32 = 1 << 20;
 
+/// No smaller range is asked for when an answer was too large.
+const HALVED_MIN: u32 = 4096;
+
 /// A replica that has not answered for so long gets company.
 const HEDGE_AFTER: Duration = Duration::from_millis(300);
 
@@ -48,6 +51,8 @@ pub(crate) struct Unread {
     pub(crate) why: String,
     /// Every replica said that it does not have these bytes; asking it again is of no use.
     pub(crate) for_good: bool,
+    /// Somebody has the bytes, in so many pieces that they do not fit into one answer.
+    too_large: bool,
 }
 
 type Fetched = Shared<BoxFuture<'static, Result<Arc<Run>, Unread>>>;
@@ -149,7 +154,7 @@ impl Fetcher {
         drop(flights);
         let (fetcher, place) = (self.clone(), place.clone());
         self.runtime.spawn(async move {
-            let fetched = fetcher.fetch(&place, start, end).await.map(Arc::new);
+            let fetched = fetcher.fetch_all(&place, start, end).await.map(Arc::new);
             if let Ok(run) = &fetched {
                 fetcher.runs.put(place.block, run.clone());
             }
@@ -169,6 +174,25 @@ impl Fetcher {
                 flights.remove(&block);
             }
         }
+    }
+
+    /// Fetches a range, by halves where its pieces are too many for one answer.
+    async fn fetch_all(&self, place: &BlockPlace, start: u32, end: u32) -> Result<Run, Unread> {
+        let mut bytes = BytesMut::new();
+        let (mut at, mut step) = (start, end - start);
+        while at < end {
+            let next = (at + step).min(end);
+            match self.fetch(place, at, next).await {
+                Ok(run) if (at, next) == (start, end) => return Ok(run),
+                Ok(run) => {
+                    bytes.extend_from_slice(&run.slice(at, next));
+                    at = next;
+                }
+                Err(unread) if unread.too_large && step > HALVED_MIN => step /= 2,
+                Err(unread) => return Err(unread),
+            }
+        }
+        Run::of(start, bytes.freeze()).ok_or_else(cut_short)
     }
 
     async fn fetch(&self, place: &BlockPlace, start: u32, end: u32) -> Result<Run, Unread> {
@@ -256,6 +280,7 @@ fn cut_short() -> Unread {
     Unread {
         why: "the fetch was given up".to_owned(),
         for_good: false,
+        too_large: false,
     }
 }
 
@@ -269,7 +294,7 @@ fn unread(place: &BlockPlace, failures: &[MinionFailure]) -> Unread {
                 | BlockError::Damaged { .. }
                 | BlockError::Gone(_)
         ),
-        Failure::Unreachable(_) | Failure::TimedOut(_) => false,
+        Failure::Unreachable(_) | Failure::TimedOut(_) | Failure::TooLarge(_) => false,
     };
     let said: Vec<String> = failures.iter().map(MinionFailure::to_string).collect();
     let why = match place.replicas.is_empty() {
@@ -279,6 +304,9 @@ fn unread(place: &BlockPlace, failures: &[MinionFailure]) -> Unread {
     Unread {
         why,
         for_good: failures.iter().all(for_good),
+        too_large: failures
+            .iter()
+            .any(|f| matches!(f.failure, Failure::TooLarge(_))),
     }
 }
 

@@ -32,6 +32,11 @@ impl Dirty {
         self.segments.is_empty()
     }
 
+    /// Stretches in all.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Bytes in all.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
@@ -113,12 +118,25 @@ impl Dirty {
         before - self.bytes
     }
 
-    /// Everything, in file order; nothing is left.
+    /// Everything, in file order, small neighbours joined; nothing is left.
     pub(crate) fn take(&mut self) -> Vec<(u64, Bytes)> {
         self.bytes = 0;
-        let segments = std::mem::take(&mut self.segments);
+        let mut joined: Vec<(u64, Vec<u8>)> = Vec::new();
+        for (at, bytes) in std::mem::take(&mut self.segments) {
+            match joined.last_mut() {
+                Some((start, last))
+                    if *start + last.len() as u64 == at
+                        && bytes.len() <= SMALL_BYTES
+                        && last.len() + bytes.len() <= BUFFER_BYTES =>
+                {
+                    grow(last, bytes.len(), &self.buffers);
+                    last.extend_from_slice(&bytes);
+                }
+                _ => joined.push((at, bytes)),
+            }
+        }
         let freeze = |(at, bytes)| (at, self.buffers.freeze(bytes));
-        segments.into_iter().map(freeze).collect()
+        joined.into_iter().map(freeze).collect()
     }
 
     /// The dirty bytes inside `range`, in file order.
@@ -211,6 +229,17 @@ mod tests {
                 prop_assert_eq!(dirty.touches(range), oracle.range(a..a + n).next().is_some());
             }
         }
+    }
+
+    #[test]
+    fn what_was_written_backwards_leaves_in_one_segment() {
+        let mut dirty = Dirty::new(Arc::default());
+        for i in (0..100u64).rev() {
+            dirty.write(i * 10, &[7; 10]);
+        }
+        let taken = dirty.take();
+        assert_eq!(taken.len(), 1);
+        assert_eq!((taken[0].0, taken[0].1.len()), (0, 1000));
     }
 
     #[test]
