@@ -71,3 +71,53 @@ pub fn named_end(read: &impl Rows, block: BlockId) -> Result<u32, Damage> {
 pub fn is_used(read: &impl Rows, block: BlockId) -> Result<bool, Damage> {
     read.any(all::uses(block).prefix())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::{
+        rows::{ExtentId, UseId},
+        txn::{Settings, Storage, Tables},
+    };
+    use dfs_proto::id::InodeId;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    proptest! {
+        /// The oracle: a mark for each byte.
+        #[test]
+        fn live_bytes_are_counted_once_however_many_extents_name_them(
+            ranges in prop::collection::vec((0_u32..60, 1_u32..20), 0..12),
+        ) {
+            let tables = Tables::open(&Storage::Memory(Arc::default()), Settings::default());
+            let tables = tables.expect("opens");
+            let mut marks = [false; 100];
+            let block = BlockId(3);
+            let put = tables.transact(|txn| {
+                for (i, (start, len)) in (0_u64..).zip(&ranges) {
+                    let id = UseId {
+                        block,
+                        block_offset: *start,
+                        extent: ExtentId {
+                            inode: InodeId(i),
+                            generation: 0,
+                            offset: 0,
+                        },
+                    };
+                    txn.put(id, &UseRow { len: *len });
+                    for mark in &mut marks[*start as usize..(start + len) as usize] {
+                        *mark = true;
+                    }
+                }
+                Ok::<_, Damage>(())
+            });
+            prop_assert_eq!(put, Ok(()));
+            let view = tables.view();
+            let live = marks.iter().filter(|mark| **mark).count();
+            prop_assert_eq!(live_bytes(&view, block).map(|live| live as usize), Ok(live));
+            let end = marks.iter().rposition(|mark| *mark).map_or(0, |at| at + 1);
+            prop_assert_eq!(named_end(&view, block).map(|end| end as usize), Ok(end));
+            prop_assert_eq!(is_used(&view, block), Ok(!ranges.is_empty()));
+        }
+    }
+}

@@ -316,3 +316,7 @@ fn by_disks(txn: &Txn<'_>, registration: &Registration) -> Result<Option<MinionI
 #[cfg(test)]
 #[path = "apply_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "large_tests.rs"]
+mod large_tests;

@@ -12,10 +12,11 @@ use crate::tables::{
     rows::PositionRow,
     txn::{
         overlay::Overlay,
-        pairs::{OwnedPairs, Pairs},
+        pairs::{OwnedPairs, Pair, Pairs},
         read::Direction,
     },
 };
+use dfs_proto::checksum::Crc32c;
 use heed::{
     CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls,
     types::Bytes,
@@ -129,27 +130,33 @@ impl LmdbBase {
 
     /// Writes changes and the position that they lead to in one synced transaction.
     pub(super) fn write(&self, changes: &Overlay, position: &PositionRow) -> Result<(), Damage> {
+        let mut scratch = Vec::new();
         self.in_one_step(&mut |txn| {
             for (key, slot) in changes.iter() {
                 match slot.value() {
-                    Some(value) => self.map.put(txn, key, value)?,
+                    Some(value) => self.map.put(txn, key, sealed(key, value, &mut scratch))?,
                     None => drop(self.map.delete(txn, key)?),
                 }
             }
             let key = PositionRow::key(()).bytes();
+            let value = row::encode(position, Vec::new());
             self.map
-                .put(txn, &key, &row::encode(position, Vec::new()))?;
+                .put(txn, &key, sealed(&key, &value, &mut scratch))?;
             Ok(Ok(()))
         })
     }
 
     /// Replaces everything by `rows`, in one synced transaction.
     pub(super) fn replace(&self, rows: &mut OwnedPairs<'_>) -> Result<(), Damage> {
+        let mut scratch = Vec::new();
         self.in_one_step(&mut |txn| {
             self.map.clear(txn)?;
             for row in &mut *rows {
                 match row {
-                    Ok((key, value)) => self.map.put(txn, &key, &value)?,
+                    Ok((key, value)) => {
+                        self.map
+                            .put(txn, &key, sealed(&key, &value, &mut scratch))?;
+                    }
                     Err(damage) => return Ok(Err(damage)),
                 }
             }
@@ -169,6 +176,29 @@ impl LmdbBase {
         };
         run().map_err(|error| damage(&self.path, "writing", &error))?
     }
+}
+
+/// A value with the checksum of it and its key, as it is in the file: LMDB has none of its own.
+fn sealed<'a>(key: &[u8], value: &[u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    scratch.clear();
+    scratch.extend_from_slice(value);
+    scratch.extend_from_slice(&Crc32c::of_parts([key, value]).0.to_le_bytes());
+    scratch
+}
+
+/// The value without its checksum, if that is right.
+fn unsealed<'a>(path: &Path, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8], Damage> {
+    let parts = stored.split_last_chunk();
+    let right = parts
+        .filter(|(value, crc)| Crc32c::of_parts([key, value]) == Crc32c(u32::from_le_bytes(**crc)));
+    right.map(|(value, _)| value).ok_or_else(|| {
+        Damage::Content(format!(
+            "{}: the row at {} is not what was written; restore the master's folder from a copy, \
+             together with its log",
+            path.display(),
+            key.escape_ascii()
+        ))
+    })
 }
 
 /// The map inside the file, made if it is not there.
@@ -247,9 +277,11 @@ fn last_page(path: &Path) -> Result<Option<(u64, u64)>, std::io::Error> {
 impl LmdbView {
     /// The value of a key.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<&[u8]>, Damage> {
-        self.map
-            .get(&self.txn, key)
-            .map_err(|error| damage(&self.path, "reading", &error))
+        let stored = self.map.get(&self.txn, key);
+        stored
+            .map_err(|error| damage(&self.path, "reading", &error))?
+            .map(|stored| unsealed(&self.path, key, stored))
+            .transpose()
     }
 
     /// The pairs in a range that is not empty.
@@ -263,12 +295,17 @@ impl LmdbView {
         Ok(match direction {
             Direction::Up => {
                 let pairs = self.map.range(&self.txn, &bounds).map_err(failed)?;
-                Box::new(pairs.map(move |pair| pair.map_err(failed)))
+                Box::new(pairs.map(move |pair| self.checked(pair)))
             }
             Direction::Down => {
                 let pairs = self.map.rev_range(&self.txn, &bounds).map_err(failed)?;
-                Box::new(pairs.map(move |pair| pair.map_err(failed)))
+                Box::new(pairs.map(move |pair| self.checked(pair)))
             }
         })
+    }
+
+    fn checked<'a>(&self, pair: Result<Pair<'a>, heed::Error>) -> Result<Pair<'a>, Damage> {
+        let (key, stored) = pair.map_err(|error| damage(&self.path, "reading", &error))?;
+        Ok((key, unsealed(&self.path, key, stored)?))
     }
 }

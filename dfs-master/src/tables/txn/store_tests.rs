@@ -223,3 +223,37 @@ fn a_file_that_was_cut_or_is_no_file_of_ours_is_refused_by_name() {
     let tables = Tables::open(&storage, Settings::default()).expect("it is whole again");
     assert_eq!(tables.index(), 7);
 }
+
+#[test]
+fn a_flipped_bit_is_never_read_as_if_it_had_been_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Storage::Folder(folder.path().to_owned());
+    let tables = Tables::open(&storage, Settings::default()).expect("opens");
+    let put = tables.transact(|txn| {
+        txn.insert(
+            InodeId(3),
+            &InlineRow(Bytes::from_static(b"what was written")),
+        );
+        Ok::<_, Damage>(())
+    });
+    assert_eq!(put, Ok(()));
+    tables.checkpoint_now().expect("writes");
+    drop(tables);
+    let path = folder.path().join("tables.mdb");
+    let mut bytes = std::fs::read(&path).expect("reads");
+    let at = bytes
+        .windows(16)
+        .position(|window| window == b"what was written");
+    bytes[at.expect("it is in the file") + 5] ^= 1;
+    std::fs::write(&path, bytes).expect("writes");
+    let tables = Tables::open(&storage, Settings::default()).expect("opens");
+    let refused = tables
+        .view()
+        .row::<InlineRow>(InodeId(3))
+        .expect_err("it is damaged");
+    assert!(refused.to_string().contains("tables.mdb"), "{refused}");
+    let scanned = tables
+        .view()
+        .page(all::inlines().prefix(), 9, |_, _: InlineRow| ());
+    assert_eq!(scanned, Err(refused));
+}
