@@ -23,7 +23,8 @@ pub struct Ended {
 /// The longest that a command may take where nothing else is said.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Memory that a command may take: a listing that never ends must not take the machine with it.
+/// Memory that a command may take: a listing that never ends must not take the machine with it. A
+/// script that starts daemons, which map large files, lifts it with `ulimit -S -v unlimited`.
 const MEMORY_KIB: u64 = 6 << 20;
 
 /// A command that runs.
@@ -44,7 +45,7 @@ pub fn start(script: &str) -> Running {
             "-euo",
             "pipefail",
             "-c",
-            &format!("ulimit -v {MEMORY_KIB}\n{script}"),
+            &format!("ulimit -S -v {MEMORY_KIB}\n{script}"),
         ])
         .stdin(Stdio::null())
         .stdout(copy())

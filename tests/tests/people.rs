@@ -85,7 +85,7 @@ fn quickstart(arguments: &str) -> String {
     let dfs = binary("dfs");
     let folder = dfs.parent().expect("is in a folder");
     format!(
-        "DFS_BIN={} {} {arguments}",
+        "ulimit -S -v unlimited; DFS_BIN={} {} {arguments}",
         folder.display(),
         script.display()
     )
