@@ -7,7 +7,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 /// What is logged unless told otherwise. tarpc logs each call at INFO, each deadline that passes at
 /// ERROR (on both sides) and each call of a broken connection at WARN: all of that reaches a caller
 /// of ours as an error, and is logged where it is handled.
-pub const DEFAULT_FILTER: &str = "info,tarpc=off,openraft=warn";
+pub const DEFAULT_FILTER: &str = "info,tarpc=off,openraft=error";
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]

@@ -194,6 +194,24 @@ async fn names_and_sessions_survive_a_restart() {
     served.stop().await;
 }
 
+async fn status_tells_all_of_them(served: &Served) {
+    let admin: AdminClient = served.client().await;
+    let status = admin
+        .status(within(SOON))
+        .await
+        .expect("called")
+        .expect("told");
+    assert_eq!(
+        (status.minions.len(), status.sessions.len(), status.copies),
+        (3, 1, 3)
+    );
+    assert_eq!(
+        status.space.bytes_free,
+        8 << 30,
+        "three copies on three minions"
+    );
+}
+
 #[tokio::test]
 async fn minions_register_beat_and_get_blocks() {
     let data = tempfile::tempdir().expect("a folder");
@@ -255,21 +273,7 @@ async fn minions_register_beat_and_get_blocks() {
             .report
     );
 
-    let admin: AdminClient = served.client().await;
-    let status = admin
-        .status(within(SOON))
-        .await
-        .expect("called")
-        .expect("told");
-    assert_eq!(
-        (status.minions.len(), status.sessions.len(), status.copies),
-        (3, 1, 3)
-    );
-    assert_eq!(
-        status.space.bytes_free,
-        8 << 30,
-        "three copies on three minions"
-    );
+    status_tells_all_of_them(&served).await;
     served.stop().await;
 }
 

@@ -13,7 +13,7 @@ use dfs_master::{
     tables::txn::MemoryTables,
 };
 use dfs_proto::{
-    change::{Caller, Change, Changed, Logged, Make, Ticket},
+    change::{Caller, Change, Changed, Logged, Make, Ticket, XattrMode},
     error::FsError,
     id::{InodeId, SessionId},
     name::Name,
@@ -177,6 +177,43 @@ async fn a_full_disk_turns_read_only_deletes_work_and_it_comes_back() {
             .iter()
             .any(|alarm| alarm.what.contains("master is full"))
     );
+}
+
+#[tokio::test]
+async fn a_checkpoint_lets_the_log_go_and_a_restart_goes_on_from_it() {
+    let world = World::new();
+    let leader = world.lead().await;
+    let service = MasterService {
+        leader: Arc::clone(&leader),
+    };
+    let session = open(&service).await;
+    for sequence in 1..=60 {
+        let set = Change::SetXattr {
+            inode: InodeId::ROOT,
+            name: format!("user.{sequence}").into_bytes().into(),
+            value: vec![7u8; 60_000].into(),
+            mode: XattrMode::Any,
+        };
+        change(&service, session, sequence, set).await.expect("set");
+    }
+    let segments = || {
+        let names = world.disk.list("log").expect("listed");
+        names.iter().filter(|name| name.ends_with(".seg")).count()
+    };
+    assert!(segments() >= 3, "{} segments", segments());
+    let purged = async {
+        while segments() > 1 {
+            leader.group.checkpoint().await.expect("begun");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, purged).await.expect("purged");
+    leader.group.stop().await.expect("stopped");
+    drop((leader, service));
+    world.disk.crash(Crash::PowerAtWorst);
+    let leader = world.lead().await;
+    let names = leader.reader.listxattr(InodeId::ROOT).expect("there");
+    assert_eq!(names.answer.len(), 60);
 }
 
 #[tokio::test]
