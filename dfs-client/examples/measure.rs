@@ -36,9 +36,12 @@ async fn main() -> Result<(), Error> {
         clock,
         root: root.inode,
     };
-    let large = bench.stream_out(1 << 30).await?;
+    let mib = std::env::args().nth(3).and_then(|n| n.parse().ok());
+    let large = bench.stream_out(mib.unwrap_or(1024) * MIB).await?;
     let other = Dfs::connect(settings, bench.clock.clone()).await?;
     bench.stream_in(&other, large).await?;
+    bench.logged(200).await?;
+    bench.inlined(200).await?;
     bench.synced(1).await?;
     bench.synced(16).await?;
     bench.creates(3000).await?;
@@ -120,6 +123,28 @@ impl Bench {
         let what = format!("4 KiB written and synced by {writers}");
         let count = usize::try_from(each * writers).unwrap_or(0);
         self.say(&what, count, "", began);
+        Ok(())
+    }
+
+    /// The master's log alone.
+    async fn logged(&self, count: usize) -> Result<(), Error> {
+        let began = self.clock.monotonic();
+        for _ in 0..count {
+            self.dfs.sync_directory(self.root).await?;
+        }
+        self.say("folders synced", count, "", began);
+        Ok(())
+    }
+
+    /// Synced writes without minions.
+    async fn inlined(&self, count: usize) -> Result<(), Error> {
+        let file = self.create("inlined").await?;
+        let began = self.clock.monotonic();
+        for i in 0..count {
+            write(&file, i as u64 % 3000, b"some bytes").await?;
+            file.fsync(true).await?;
+        }
+        self.say("small files written and synced", count, "", began);
         Ok(())
     }
 
