@@ -4,7 +4,7 @@
 //! two ways at once, and the answer comes when both have arrived: it says what every replica from
 //! here on has. When the next minion fails, the bytes here stay and the answer names who failed.
 
-use crate::store::{Accepted, Block, Pending, Reach, Store};
+use crate::store::{Accepted, Block, Pending, Store};
 use bytes::Bytes;
 use dfs_proto::{
     block::Piece,
@@ -79,7 +79,7 @@ impl Appender {
 
     async fn append_all(&self, append: &Append, deadline: Instant) -> Result<Appended, BlockError> {
         let (block, here) = self.accept(append, deadline).await?;
-        let here = settled(&block, here);
+        let here = block.settled(here);
         let (here, next) = tokio::try_join!(here, self.pass_on(append, deadline))?;
         Ok(match next {
             None => Appended {
@@ -149,7 +149,10 @@ impl Appender {
             let some = rest.partition_point(|piece| piece.block_offset < until);
             let (some, after) = rest.split_at(some);
             let end = some.last().map_or(until, Piece::block_end);
-            let here = self.store.read(block.id, first.block_offset, end).await?;
+            let here = self
+                .store
+                .read(block.id, first.block_offset, end, None)
+                .await?;
             if here.pieces != some {
                 let pairs = here.pieces.iter().zip(some);
                 let same = pairs.take_while(|(here, there)| here == there).count();
@@ -241,14 +244,6 @@ fn parse(addresses: &[String]) -> Result<Vec<Address>, Said> {
     parsed
         .collect::<Result<_, _>>()
         .map_err(|error: dfs_proto::wire::NotAnAddress| Said::Unreachable(error.to_string()))
-}
-
-/// Waits for the answer of the store.
-pub(crate) async fn settled(block: &Block, pending: Pending) -> Result<Reach, BlockError> {
-    pending.await.unwrap_or_else(|_| {
-        block.in_service()?;
-        Err(BlockError::NotHere(block.id))
-    })
 }
 
 /// Whether an append keeps the rules: contiguous pieces, of the bytes that came with them.

@@ -306,10 +306,11 @@ impl Parts {
             appender: Arc::clone(&self.appender),
             who: Arc::clone(&self.who),
             flight: Arc::clone(&self.flight),
+            reads: Arc::new(Semaphore::new(0)),
         };
         let links = stop.clone();
         let services = Arc::new(move |accepted: Accepted| {
-            let requests = channel(accepted.link).execute(service.clone().serve());
+            let requests = channel(accepted.link).execute(service.for_link().serve());
             tokio::spawn(answer(requests, links.clone()));
         });
         serve(listener, identity, services, stop)

@@ -4,8 +4,8 @@
 //! its own. Bytes in flight are bounded: whoever comes when there is no room waits, then is refused.
 
 use crate::{
-    append::{Appender, settled},
-    store::Store,
+    append::Appender,
+    store::{READ_BYTES_MAX, Store},
 };
 use dfs_proto::{
     block::{Capability, ReplicaState},
@@ -31,11 +31,25 @@ pub(crate) struct Service {
     pub(crate) store: Arc<Store>,
     pub(crate) appender: Arc<Appender>,
     pub(crate) who: Who,
-    /// KiB of bytes in flight.
+    /// KiB of appends in flight, of all links.
     pub(crate) flight: Arc<Semaphore>,
+    /// KiB of answers to reads that this link has not sent yet: who does not take its answers
+    /// holds up nobody else.
+    pub(crate) reads: Arc<Semaphore>,
 }
 
+/// KiB of answers to reads in flight on one link.
+const READ_FLIGHT_KIB: usize = 16 << 10;
+
 impl Service {
+    /// The service for one more link.
+    pub(crate) fn for_link(&self) -> Service {
+        Service {
+            reads: Arc::new(Semaphore::new(READ_FLIGHT_KIB)),
+            ..self.clone()
+        }
+    }
+
     /// Does something that holds `bytes` in memory, in a task of its own and within `PATIENCE`.
     async fn within_budget<T: Send + 'static>(
         &self,
@@ -74,7 +88,7 @@ impl Minion for Service {
     ) -> Result<(), BlockError> {
         let block = self.store.block(block).ok_or(BlockError::NotHere(block))?;
         let pending = block.sync_to(end)?;
-        match timeout(PATIENCE, settled(&block, pending)).await {
+        match timeout(PATIENCE, block.settled(pending)).await {
             Ok(synced) => synced.map(drop),
             Err(_) => Err(BlockError::Unavailable("the disk does not answer".into())),
         }
@@ -88,8 +102,14 @@ impl Minion for Service {
         start: u32,
         end: u32,
     ) -> Result<BlockBytes, BlockError> {
+        let kib = end.saturating_sub(start).min(READ_BYTES_MAX) / 1024 + 128;
+        let room = Arc::clone(&self.reads).acquire_many_owned(kib);
         // A read has one step that matters: it may be dropped half-way.
-        match timeout(PATIENCE, self.store.read(block, start, end)).await {
+        let read = async {
+            let room = room.await.ok();
+            self.store.read(block, start, end, room).await
+        };
+        match timeout(PATIENCE, read).await {
             Ok(read) => read,
             Err(_) => Err(BlockError::Unavailable("the disk does not answer".into())),
         }

@@ -263,6 +263,14 @@ impl Block {
         }
     }
 
+    /// Waits for the answer to an append or a sync.
+    pub(crate) async fn settled(&self, pending: Pending) -> Result<Reach, BlockError> {
+        pending.await.unwrap_or_else(|_| {
+            self.in_service()?;
+            Err(BlockError::NotHere(self.id))
+        })
+    }
+
     /// The error of a block whose drive is out of service.
     pub(crate) fn in_service(&self) -> Result<(), BlockError> {
         match self.drive.failed() {

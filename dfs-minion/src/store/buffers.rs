@@ -3,9 +3,13 @@
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The right to hold bytes in memory, where that is counted.
+pub(crate) type Room = Option<OwnedSemaphorePermit>;
 
 /// Buffers that are kept for later, at the most.
-const KEPT_MAX: usize = 16;
+const KEPT_MAX: usize = 8;
 
 /// A buffer larger than this is not kept.
 const KEPT_BYTES_MAX: usize = 1280 << 10;
@@ -24,11 +28,12 @@ pub(crate) struct Buffer {
     bytes: Vec<u8>,
     len: usize,
     home: Buffers,
+    room: Room,
 }
 
 impl Buffers {
-    /// A buffer of `len` bytes of any content.
-    pub(crate) fn take(&self, len: usize) -> Buffer {
+    /// A buffer of `len` bytes of any content, which keeps `room` for as long as it lives.
+    pub(crate) fn take(&self, len: usize, room: Room) -> Buffer {
         let kept = (len >= KEPT_BYTES_MIN)
             .then(|| self.kept.lock().pop())
             .flatten();
@@ -46,6 +51,7 @@ impl Buffers {
             bytes,
             len,
             home: self.clone(),
+            room,
         }
     }
 }
@@ -54,6 +60,11 @@ impl Buffer {
     /// Its bytes, to be filled.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.len]
+    }
+
+    /// Gives it back unused; its room is the caller's again.
+    pub(crate) fn give_back(mut self) -> Room {
+        self.room.take()
     }
 
     /// Its bytes, to be shared; it goes home when the last share is dropped.
@@ -87,14 +98,14 @@ mod tests {
     #[test]
     fn a_large_buffer_comes_back_and_a_small_one_does_not() {
         let buffers = Buffers::default();
-        let bytes = buffers.take(1 << 20).freeze();
+        let bytes = buffers.take(1 << 20, None).freeze();
         let part = bytes.slice(10..20);
         drop(bytes);
         assert_eq!(buffers.kept.lock().len(), 0);
         drop(part);
         assert_eq!(buffers.kept.lock().len(), 1);
-        drop(buffers.take(100));
+        drop(buffers.take(100, None));
         assert_eq!(buffers.kept.lock().len(), 1);
-        assert_eq!(buffers.take(70 << 10).freeze().len(), 70 << 10);
+        assert_eq!(buffers.take(70 << 10, None).freeze().len(), 70 << 10);
     }
 }

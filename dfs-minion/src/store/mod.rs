@@ -17,6 +17,7 @@ mod write;
 
 pub(crate) use block::{Block, Pending, Reach};
 pub(crate) use drive::{BLOCKS, Drive};
+pub(crate) use read::READ_BYTES_MAX;
 pub(crate) use shelf::Store;
 pub(crate) use write::Accepted;
 

@@ -5,6 +5,7 @@
 
 use super::{
     block::{Block, Phase},
+    buffers::Room,
     index::Span,
     opened::Opened,
     recover,
@@ -36,6 +37,7 @@ impl Store {
         id: BlockId,
         start: u32,
         end: u32,
+        room: Room,
     ) -> Result<BlockBytes, BlockError> {
         if start >= end || end - start > READ_BYTES_MAX + 2 * PIECE_BYTES_MAX {
             let why = format!("a read of [{start}, {end}): 1 byte to 1 MiB and two pieces");
@@ -44,10 +46,13 @@ impl Store {
         let block = self.block(id).ok_or(BlockError::NotHere(id))?;
         block.in_service()?;
         let length = block.readable(end)?;
+        let mut room = room;
         if let Some((file, span)) = self.place(&block, start, end) {
-            let mut buffer = self.buffers.take(span.file_bytes);
+            let mut buffer = self.buffers.take(span.file_bytes, room);
             match file.read_cached_at(buffer.bytes(), span.position) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    room = buffer.give_back();
+                }
                 got => {
                     let read = fetched(got, buffer.freeze(), id, span);
                     return self.judge_read(&block, length, span.start, read);
@@ -57,7 +62,7 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         let (store, from) = (Arc::clone(self), Arc::clone(&block));
         let job = move || {
-            let read = store.read_blocking(&from, start, end);
+            let read = store.read_blocking(&from, start, end, room);
             // Who asked may have moved on to another replica.
             let _ = answer.send(read);
         };
@@ -80,7 +85,13 @@ impl Store {
         Some((Arc::clone(&opened.file), span))
     }
 
-    fn read_blocking(&self, block: &Block, start: u32, end: u32) -> Result<BlockBytes, DamagedAt> {
+    fn read_blocking(
+        &self,
+        block: &Block,
+        start: u32,
+        end: u32,
+        room: Room,
+    ) -> Result<BlockBytes, DamagedAt> {
         let place = match self.place(block, start, end) {
             Some(place) => Some(place),
             None => self.open_sealed(block).and_then(|opened| {
@@ -89,7 +100,7 @@ impl Store {
             }),
         };
         let (file, span) = place.ok_or(DamagedAt(start))?;
-        let mut buffer = self.buffers.take(span.file_bytes);
+        let mut buffer = self.buffers.take(span.file_bytes, room);
         let got = file.read_at(buffer.bytes(), span.position);
         fetched(got, buffer.freeze(), block.id, span)
     }

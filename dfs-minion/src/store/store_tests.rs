@@ -215,7 +215,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
 async fn rot_is_known(world: &World, store: &Arc<Store>, block: BlockId, length: u32) -> bool {
     let mut at = 0;
     while at < length {
-        match store.read(block, at, (at + 512).min(length)).await {
+        match store.read(block, at, (at + 512).min(length), None).await {
             Ok(part) => {
                 for (piece, bytes) in part.pieces.iter().zip(&part.bytes.0) {
                     let right = content(block, piece.block_offset, piece.block_end());
@@ -297,11 +297,11 @@ fn rot_below_the_synced_length_is_kept_and_a_torn_tail_is_cut() {
         let there = store.replica(block).expect("there");
         assert!(there.damaged && !there.sealed);
         assert_eq!(there.length, length - 6);
-        let bad = store.read(block, 701, 702).await;
+        let bad = store.read(block, 701, 702, None).await;
         assert_eq!(bad, Err(BlockError::Damaged { block, offset: 700 }));
-        let good = store.read(block, 5_700, 5_701).await.expect("whole");
+        let good = store.read(block, 5_700, 5_701, None).await.expect("whole");
         assert_eq!(good.pieces[0].block_offset, 5_700);
-        let good = store.read(block, 0, 700).await.expect("whole");
+        let good = store.read(block, 0, 700, None).await.expect("whole");
         assert_eq!(good.bytes.0[0], content(block, 0, 700));
     });
 }
@@ -325,7 +325,7 @@ fn a_swapped_or_foreign_file_is_left_alone_and_reported() {
         for id in [block, other] {
             let there = store.replica(id).expect("there");
             assert!(there.damaged && there.length == 0, "{there:?}");
-            assert!(store.read(id, 0, 1).await.is_err());
+            assert!(store.read(id, 0, 1, None).await.is_err());
         }
         for (from, to) in swap.iter().rev() {
             disk.rename(to, from).expect("there");

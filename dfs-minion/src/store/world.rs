@@ -9,7 +9,6 @@ use super::{
     shelf::Store,
     write::Accepted,
 };
-use crate::append::settled;
 use bytes::Bytes;
 use dfs_host::{
     clock::ManualClock,
@@ -117,7 +116,7 @@ impl World {
             Accepted::Early { length } => return Err(BlockError::Gap { block, length }),
             Accepted::Repeat { .. } => panic!("the tests of appends repeat, not these"),
         };
-        settled(&there, pending).await
+        there.settled(pending).await
     }
 
     fn any_block(&mut self) -> Option<BlockId> {
@@ -181,7 +180,7 @@ impl World {
             return;
         };
         if let Ok(pending) = there.sync_to(end)
-            && settled(&there, pending).await.is_ok()
+            && there.settled(pending).await.is_ok()
         {
             let want = self.expected.get_mut(&block).expect("known");
             want.synced = want.synced.max(end);
@@ -247,7 +246,10 @@ impl World {
         let mut bytes = Vec::new();
         let mut at = start;
         while at < end {
-            let part = self.store.read(block, at, end.min(at + (1 << 20))).await?;
+            let part = self
+                .store
+                .read(block, at, end.min(at + (1 << 20)), None)
+                .await?;
             let first = part.pieces[0].block_offset;
             let all: Vec<u8> = part.bytes.joined().to_vec();
             let last = part.pieces[part.pieces.len() - 1].block_end();
