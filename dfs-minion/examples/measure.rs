@@ -191,11 +191,11 @@ async fn read(head: &MinionClient, how: &str) {
         }));
         if flight.len() >= 4 {
             let read = flight.pop_front().expect("four");
-            assert_eq!(read.await.expect("no panic"), 16);
+            assert_eq!(read.await.expect("no panic"), 1 << 20);
         }
     }
     for read in flight {
-        assert_eq!(read.await.expect("no panic"), 16);
+        assert_eq!(read.await.expect("no panic"), 1 << 20);
     }
     println!(
         "read, {how}: {:.0} MiB/s; {:.2} CPU-s per GiB",
