@@ -46,7 +46,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            overlay_bytes_max: 32 << 20,
+            overlay_bytes_max: 16 << 20,
             map_bytes: 1 << 40,
         }
     }
