@@ -1,11 +1,7 @@
 //! The client against real daemons in this process: what is written comes back, through another
 //! client too, and over restarts of the master.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::too_many_lines,
-    reason = "a test may stop where it is, and its oracle is one long match"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may stop where it is")]
 
 use dfs_client::{Dfs, OpenFile, OpenHow, Settings};
 use dfs_host::clock::SystemClock;

@@ -1,7 +1,5 @@
 //! The mount as applications see it: what POSIX promises, through the kernel and real daemons.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it is")]
-
 use dfs_tests::{
     cluster::{Cluster, Shape},
     kernel, shell,
@@ -12,8 +10,9 @@ use std::{
     io::{ErrorKind, Read, Seek, SeekFrom, Write},
     os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink},
     path::Path,
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 fn two_mounts() -> Cluster {
     Cluster::of(Shape {

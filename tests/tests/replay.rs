@@ -102,11 +102,7 @@ fn change(random: &mut StdRng, fresh: InodeId) -> (Change, Grant) {
     let caller = Caller { uid: 1, gid: 1 };
     match random.random_range(0..10) {
         0..5 => {
-            let what = match random.random_range(0..4) {
-                0 => Make::Directory,
-                1 => Make::Symlink(vec![b'x'; 300].into()),
-                _ => Make::File { open: false },
-            };
+            let what = what(random);
             (
                 Change::Make {
                     parent,
@@ -164,6 +160,14 @@ fn change(random: &mut StdRng, fresh: InodeId) -> (Change, Grant) {
                 Grant::Nothing,
             )
         }
+    }
+}
+
+fn what(random: &mut StdRng) -> Make {
+    match random.random_range(0..4) {
+        0 => Make::Directory,
+        1 => Make::Symlink(vec![b'x'; 300].into()),
+        _ => Make::File { open: false },
     }
 }
 

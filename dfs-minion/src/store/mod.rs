@@ -15,7 +15,7 @@ mod shelf;
 mod threads;
 mod write;
 
-pub(crate) use block::{Block, Pending, Reach};
+pub(crate) use block::{Block, Pending};
 pub(crate) use drive::{BLOCKS, Drive};
 pub(crate) use read::READ_BYTES_MAX;
 pub(crate) use shelf::Store;

@@ -26,6 +26,7 @@ const BANNED: &[(&str, &str)] = &[
 const OTHERS: &[(&str, &str)] = &[
     ("tokio_util", "crate"),
     ("server", "tarpc::server"),
+    ("Server", "tarpc::client::RpcError"),
     ("ServerError", "tarpc"),
     ("split_first_chunk", "std"),
     ("split_last_chunk", "std"),
