@@ -24,6 +24,9 @@ const READDIR_MAX: u32 = 2048;
 /// statfs(2) waits so long for the master before it answers from memory.
 const STATFS_WAIT: Duration = Duration::from_millis(500);
 
+/// The end of a session is told to the master for so long; a session that is not ended expires.
+const GOODBYE_WAIT: Duration = Duration::from_secs(2);
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OpenHow {
@@ -330,9 +333,10 @@ impl Dfs {
                 file.check(&mut seen)
             });
             let flushed = futures::future::join_all(flushes).await;
-            let ended = self.change(Change::EndSession).await;
+            let goodbye = self.change(Change::EndSession);
+            let ended = tokio::time::timeout(GOODBYE_WAIT, goodbye).await;
             flushed.into_iter().collect::<Result<(), Error>>()?;
-            ended.map(|_| ())
+            ended.map_or(Ok(()), |ended| ended.map(|_| ()))
         };
         let outcome = tokio::time::timeout(deadline, work).await;
         self.stop.0.cancel();

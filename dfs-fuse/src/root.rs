@@ -5,9 +5,11 @@
 //! short while only, and then told as it was last known.
 
 use crate::errno;
+use bytes::Bytes;
 use dfs_client::{Dfs, Error};
 use dfs_proto::{
     attr::Attr,
+    error::FsError,
     id::InodeId,
     view::{Cookie, ENTRIES_PER_ANSWER_MAX, Listing},
 };
@@ -80,6 +82,30 @@ impl Root {
                 Ok(known)
             }
         }
+    }
+
+    /// An extended attribute of an inode; where no answer comes, that the root has none, if that is
+    /// what was last known. `ls -l` asks before it prints anything.
+    pub(crate) async fn getxattr(
+        &self,
+        dfs: &Dfs,
+        inode: InodeId,
+        name: Bytes,
+    ) -> Result<Bytes, Error> {
+        if inode != InodeId::ROOT || self.attr.lock().xattrs > 0 {
+            return dfs.getxattr(inode, name).await;
+        }
+        let none = Err(Error::Refused(FsError::NoAttribute));
+        answer(dfs.getxattr(inode, name)).await.unwrap_or(none)
+    }
+
+    /// The names of the extended attributes of an inode, in the same way.
+    pub(crate) async fn listxattr(&self, dfs: &Dfs, inode: InodeId) -> Result<Vec<Bytes>, Error> {
+        if inode != InodeId::ROOT || self.attr.lock().xattrs > 0 {
+            return dfs.listxattr(inode).await;
+        }
+        let none = Ok(Vec::new());
+        answer(dfs.listxattr(inode)).await.unwrap_or(none)
     }
 }
 

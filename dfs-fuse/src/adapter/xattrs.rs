@@ -43,8 +43,8 @@ impl Adapter {
             return reply.error(Errno::ENODATA);
         }
         let name = Bytes::copy_from_slice(name.as_bytes());
-        let dfs = self.dfs.clone();
-        let work = async move { dfs.getxattr(asked.inode, name).await };
+        let (dfs, root) = (self.dfs.clone(), self.root.clone());
+        let work = async move { root.getxattr(&dfs, asked.inode, name).await };
         self.answers.later(asked, reply, work, move |reply, value| {
             sized(reply, &value, size)
         });
@@ -56,8 +56,8 @@ impl Adapter {
         if self.has_no_xattr(asked.inode) {
             return sized(reply, &[], size);
         }
-        let dfs = self.dfs.clone();
-        let work = async move { dfs.listxattr(asked.inode).await };
+        let (dfs, root) = (self.dfs.clone(), self.root.clone());
+        let work = async move { root.listxattr(&dfs, asked.inode).await };
         self.answers.later(asked, reply, work, move |reply, names| {
             let list: Vec<u8> = names
                 .iter()
