@@ -14,10 +14,17 @@ use dfs_proto::{
     view::{Cookie, ENTRIES_PER_ANSWER_MAX, Listing},
 };
 use parking_lot::Mutex;
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// How long an answer about the root is waited for.
-const PATIENCE: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_millis(600);
+
+/// How long once the cluster has been silent: `ls` asks several times, and is to end within a second.
+const PATIENCE_IN_SILENCE: Duration = Duration::from_millis(100);
 
 /// What was last known of the root.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub(crate) struct Root {
     attr: Mutex<Attr>,
     /// Its first entries, with attributes.
     listing: Mutex<Listing>,
+    /// The last question was not answered in time.
+    silent: AtomicBool,
 }
 
 impl Root {
@@ -37,6 +46,7 @@ impl Root {
         Ok(Root {
             attr: Mutex::new(attr),
             listing: Mutex::new(listing),
+            silent: AtomicBool::new(false),
         })
     }
 
@@ -45,7 +55,7 @@ impl Root {
         if inode != InodeId::ROOT {
             return dfs.getattr(inode).await;
         }
-        match answer(dfs.getattr(inode)).await {
+        match self.answer(dfs.getattr(inode)).await {
             Some(attr) => {
                 let attr = attr?;
                 self.attr.lock().clone_from(&attr);
@@ -67,7 +77,7 @@ impl Root {
         if inode != InodeId::ROOT {
             return dfs.readdir(inode, after, limit, attrs).await;
         }
-        match answer(dfs.readdir(inode, after, limit, attrs)).await {
+        match self.answer(dfs.readdir(inode, after, limit, attrs)).await {
             Some(listing) => {
                 let listing = listing?;
                 if after == 0 && attrs {
@@ -96,7 +106,7 @@ impl Root {
             return dfs.getxattr(inode, name).await;
         }
         let none = Err(Error::Refused(FsError::NoAttribute));
-        answer(dfs.getxattr(inode, name)).await.unwrap_or(none)
+        self.answer(dfs.getxattr(inode, name)).await.unwrap_or(none)
     }
 
     /// The names of the extended attributes of an inode, in the same way.
@@ -105,12 +115,21 @@ impl Root {
             return dfs.listxattr(inode).await;
         }
         let none = Ok(Vec::new());
-        answer(dfs.listxattr(inode)).await.unwrap_or(none)
+        self.answer(dfs.listxattr(inode)).await.unwrap_or(none)
     }
-}
 
-/// The answer, unless none comes in time or it is that the cluster cannot give one.
-async fn answer<T>(work: impl Future<Output = Result<T, Error>>) -> Option<Result<T, Error>> {
-    let answer = tokio::time::timeout(PATIENCE, work).await.ok()?;
-    (!answer.as_ref().is_err_and(errno::is_alarming)).then_some(answer)
+    /// The answer, unless none comes in time or it is that the cluster cannot give one.
+    async fn answer<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Option<Result<T, Error>> {
+        let patience = match self.silent.load(Ordering::Relaxed) {
+            true => PATIENCE_IN_SILENCE,
+            false => PATIENCE,
+        };
+        let answer = tokio::time::timeout(patience, work).await.ok();
+        let answer = answer.filter(|answer| !answer.as_ref().is_err_and(errno::is_alarming));
+        self.silent.store(answer.is_none(), Ordering::Relaxed);
+        answer
+    }
 }
