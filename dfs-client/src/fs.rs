@@ -333,6 +333,8 @@ impl Dfs {
                 file.check(&mut seen)
             });
             let flushed = futures::future::join_all(flushes).await;
+            // Nobody listens for the events of a session that ends on purpose.
+            self.stop.0.cancel();
             let goodbye = self.change(Change::EndSession);
             let ended = tokio::time::timeout(GOODBYE_WAIT, goodbye).await;
             flushed.into_iter().collect::<Result<(), Error>>()?;
