@@ -2,7 +2,7 @@
 //!
 //! The kernel's interrupts do not reach us (fuser 0.18 answers them with ENOSYS), and a caller that
 //! waits for a request cannot even be killed: a request without an answer would be a process in D
-//! state for ever. So each task ends by the deadline of operations, with ETIMEDOUT and a line in the
+//! state for ever. So each task ends by the deadline of operations, with EIO and a line in the
 //! log that says what was waited for.
 
 use crate::errno;
@@ -86,7 +86,7 @@ impl Answers {
                 Err(_) => {
                     let Request { verb, inode } = request;
                     tracing::warn!(%inode, "{verb} was given up after {deadline:?}: the cluster did not answer");
-                    reply.refuse(Errno::ETIMEDOUT);
+                    reply.refuse(Errno::EIO);
                     // What was begun is carried to its end: the client keeps its own deadlines.
                     let _ = work.await;
                 }

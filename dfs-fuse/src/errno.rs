@@ -12,8 +12,9 @@ use fuser::Errno;
 pub(crate) fn of(error: &Error) -> Errno {
     match error {
         Error::Refused(refusal) => of_refusal(refusal),
-        Error::TimedOut { .. } => Errno::ETIMEDOUT,
-        Error::HandleLost(_)
+        // Not ETIMEDOUT: applications know EIO, and the log says what was waited for.
+        Error::TimedOut { .. }
+        | Error::HandleLost(_)
         | Error::SessionLost
         | Error::NoReplica { .. }
         | Error::NotAnAddress(_)
@@ -26,7 +27,7 @@ pub(crate) fn of(error: &Error) -> Errno {
 /// Whether a person should look: not the answer to what an application asked, but a failure of the
 /// cluster or of this client.
 pub(crate) fn is_alarming(error: &Error) -> bool {
-    matches!(of(error).code(), libc::EIO | libc::ETIMEDOUT)
+    of(error).code() == libc::EIO
 }
 
 fn of_refusal(refusal: &FsError) -> Errno {
@@ -142,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_waited_for_in_vain_is_a_time_out_and_alarming() {
+    fn what_was_waited_for_in_vain_is_alarming() {
         let error = Error::TimedOut {
             waited_for: "the master".to_owned(),
             after: Duration::from_secs(75),
         };
-        assert_eq!(of(&error).code(), libc::ETIMEDOUT);
+        assert_eq!(of(&error).code(), libc::EIO);
         assert!(is_alarming(&error));
         assert!(!is_alarming(&Error::Refused(FsError::NotFound)));
     }

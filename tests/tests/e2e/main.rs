@@ -1,0 +1,11 @@
+//! Promises of docs/semantics.md and docs/failures.md, shown on real daemons and a real mount.
+
+mod bad;
+mod crash;
+mod down;
+mod names;
+mod pauses;
+mod posix;
+mod rot;
+mod space;
+mod tools;
