@@ -45,11 +45,7 @@ pub fn start(script: &str) -> Running {
             "-euo",
             "pipefail",
             "-c",
-<<<<<<< HEAD
             &format!("ulimit -S -v {MEMORY_KIB}\n{script}"),
-=======
-            &format!("ulimit -Sv {MEMORY_KIB}\n{script}"),
->>>>>>> c283bd0 (tests: show the promises on real daemons)
         ])
         .stdin(Stdio::null())
         .stdout(copy())
