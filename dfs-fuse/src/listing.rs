@@ -272,9 +272,10 @@ mod tests {
         for _ in 0..3 {
             let limit = open.window().limit_after(after);
             let listing = directory.list(after, limit as usize);
-            after = listing.entries.last().map_or(after, |e| e.cookie);
+            let last = listing.entries.last().map_or(after, |e| e.cookie);
             limits.push(limit);
             open.window().take(after, listing, false, Duration::ZERO);
+            after = last;
         }
         assert_eq!(limits, [256, 512, 1024]);
         assert_eq!(open.window().limit_after(0), 256, "rewound");
