@@ -147,8 +147,9 @@ pub(crate) fn sign_of_life(path: &Path) -> Option<bool> {
     let (tell, told) = mpsc::sync_channel(1);
     let path = path.to_owned();
     thread::spawn(move || {
-        let gone = |error: &io::Error| error.raw_os_error() == Some(libc::ENOTCONN);
-        let alive = !path.metadata().is_err_and(|error| gone(&error));
+        // Not stat: the kernel answers that from the attributes that the dead process gave it, for
+        // as long as they last. The figures of statfs are never kept.
+        let alive = nix::sys::statfs::statfs(&path).err() != Some(nix::errno::Errno::ENOTCONN);
         // Nobody listens any more if it took too long.
         let _ = tell.send(alive);
     });
