@@ -28,6 +28,9 @@ pub enum Error {
     /// A change was in flight when its session ended: it may have happened or not.
     #[error("the session ended while a change was in flight")]
     SessionLost,
+    /// The session ended before what was written, and committed, was on disk everywhere.
+    #[error("the session ended before what inode {0} was written was on disk everywhere")]
+    PerhapsUnsynced(InodeId),
     /// No replica of a block could serve bytes; says what the last one said.
     #[error("no replica of block {block} can be read: {why}")]
     NoReplica {

@@ -115,7 +115,7 @@ impl OpenFile {
         kill_privileges: bool,
     ) -> Option<Result<u64, Error>> {
         let len = u32::try_from(data.len()).ok()?;
-        if !self.core.try_room(len) {
+        if self.file.is_between_sessions() || !self.core.try_room(len) {
             return None;
         }
         Some(self.put(offset, data, kill_privileges))
@@ -132,6 +132,7 @@ impl OpenFile {
         // A bounded part at a time, so that the budget can be smaller than one write.
         for part in data.chunks(1 << 20) {
             let len = u32::try_from(part.len()).expect("at most 1 MiB");
+            self.file.settled().await?;
             self.core.room(len).await?;
             let next = at.map_or(offset, |(_, next)| next);
             let wrote = self.put(next, part, kill_privileges)?;

@@ -16,6 +16,7 @@ pub(crate) fn of(error: &Error) -> Errno {
         Error::TimedOut { .. }
         | Error::HandleLost(_)
         | Error::SessionLost
+        | Error::PerhapsUnsynced(_)
         | Error::NoReplica { .. }
         | Error::NotAnAddress(_)
         | Error::OtherFilesystem { .. }

@@ -66,7 +66,7 @@ impl File {
     }
 
     /// Waits until `done` says so; it is asked whenever a batch has moved on.
-    async fn wait_until(
+    pub(super) async fn wait_until(
         &self,
         done: impl Fn(&File) -> bool,
         until: Instant,

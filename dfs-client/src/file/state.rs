@@ -20,7 +20,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// Bytes on their way, above which no more of a file are taken to be sent.
 pub(super) const IN_FLIGHT_MAX: u64 = 16 << 20;
@@ -282,12 +282,32 @@ impl File {
     /// Goes on in a new session, in which it was opened again.
     pub(crate) fn move_to(&self, session: Arc<Session>, view: View, index: u64) {
         let mut state = self.state.lock();
+        let unsure = !std::mem::take(&mut state.unsynced).is_empty();
+        let in_log = state.durable >= state.writes || state.index <= state.session.synced();
+        if unsure || !in_log {
+            // Committed, but nobody is left who would sync it: no fsync may vouch for it.
+            state.failed(Error::PerhapsUnsynced(self.inode));
+        }
         state.session = session;
         state.index = 0;
         state.moved = true;
-        state.unsynced.clear();
         drop(state);
         self.learn(view, index);
+        self.progress.notify_waiters();
+    }
+
+    /// Whether its session is over and it is not yet known how it goes on.
+    pub(crate) fn is_between_sessions(&self) -> bool {
+        let state = self.state.lock();
+        !state.lost && state.session.ended.is_cancelled()
+    }
+
+    /// Waits until it has gone on in a new session, or is lost: what is written in between would
+    /// belong to a session that is known to be over.
+    pub(crate) async fn settled(&self) -> Result<(), Error> {
+        let until = Instant::now() + self.core.settings.operation_timeout;
+        self.wait_until(|f| !f.is_between_sessions(), until, "a new session")
+            .await
     }
 
     /// Whether it can go on in a new session: nothing of it was on its way, and it has a name.

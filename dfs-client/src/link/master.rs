@@ -46,6 +46,15 @@ pub(crate) struct Session {
     /// Cancelled when the master said that the session is over.
     pub(crate) ended: CancellationToken,
     tickets: Tickets,
+    /// How far the master's log was known to be synced when the session ended.
+    synced: AtomicU64,
+}
+
+impl Session {
+    /// How far the master's log was known to be synced when the session ended.
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
 }
 
 /// The master, whoever that is now.
@@ -148,6 +157,7 @@ impl Master {
             term: Duration::from_millis(u64::from(grant.term_ms)),
             ended: CancellationToken::new(),
             tickets: Tickets::new(grant.session),
+            synced: AtomicU64::new(0),
         });
         tracing::info!(session = %session.id, "opened a session");
         self.seen_index.store(0, Ordering::Release);
@@ -280,6 +290,8 @@ impl Master {
     pub(crate) fn end(&self, session: &Session) {
         if !session.ended.is_cancelled() {
             tracing::warn!(session = %session.id, "the session ended");
+            let synced = self.synced_index.load(Ordering::Acquire);
+            session.synced.store(synced, Ordering::Release);
             session.ended.cancel();
         }
     }
