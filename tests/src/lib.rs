@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod cluster;
 pub mod kernel;
+mod launcher;
 pub mod ledger;
 pub mod logs;
 pub mod mount;

@@ -1,11 +1,11 @@
 //! Daemons as processes: started from the build's folder, logged, killed by their id.
 
-use crate::{kernel, logs, wait};
+use crate::{kernel, launcher, logs, wait};
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::Duration,
 };
 
@@ -64,18 +64,9 @@ impl Daemon {
     /// Starts it. It must not run.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
-        let log = File::options()
-            .append(true)
-            .create(true)
-            .open(&self.log)
-            .expect("a log file");
-        let child = Command::new(&self.program)
-            .args(&self.arguments)
-            .env("RUST_BACKTRACE", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a descriptor more"))
-            .stderr(log)
-            .spawn()
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env("RUST_BACKTRACE", "1");
+        let child = launcher::spawn(command, &self.log)
             .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         self.child = Some(child);
     }

@@ -1,13 +1,13 @@
 //! Commands of the system, run as a person would, with a deadline on each.
 
-use crate::wait;
+use crate::{launcher, wait};
 use std::{
-    fs::File,
-    io::Read,
+    fs,
     os::unix::process::CommandExt,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus},
     time::Duration,
 };
+use tempfile::NamedTempFile;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -32,27 +32,18 @@ const MEMORY_KIB: u64 = 6 << 20;
 pub struct Running {
     script: String,
     child: Child,
-    said: File,
+    said: NamedTempFile,
     watch: wait::Stopwatch,
 }
 
 /// Starts a shell script; it stops at its first error.
 pub fn start(script: &str) -> Running {
-    let said = tempfile::tempfile().expect("a place for the output");
-    let copy = || Stdio::from(said.try_clone().expect("a descriptor more"));
-    let child = Command::new("bash")
-        .args([
-            "-euo",
-            "pipefail",
-            "-c",
-            &format!("ulimit -S -v {MEMORY_KIB}\n{script}"),
-        ])
-        .stdin(Stdio::null())
-        .stdout(copy())
-        .stderr(copy())
-        .process_group(0)
-        .spawn()
-        .expect("bash is there");
+    let said = NamedTempFile::new().expect("a place for the output");
+    let limited = format!("ulimit -S -v {MEMORY_KIB}\n{script}");
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", &limited])
+        .process_group(0);
+    let child = launcher::spawn(bash, said.path()).expect("bash is there");
     let script = script.to_owned();
     Running {
         script,
@@ -91,11 +82,7 @@ impl Running {
 
     /// What it has said so far.
     fn output(&self) -> String {
-        use std::io::Seek;
-        let mut said = self.said.try_clone().expect("a descriptor more");
-        let mut text = Vec::new();
-        let read = said.rewind().and_then(|()| said.read_to_end(&mut text));
-        read.expect("the output can be read back");
+        let text = fs::read(self.said.path()).expect("the output can be read back");
         String::from_utf8_lossy(&text).into_owned()
     }
 }
