@@ -84,7 +84,7 @@ impl Dfs {
         let stop = CancellationToken::new();
         let table = Arc::new(Table::default());
         if let Some(grant) = core.master.take_grant() {
-            core.minions.learn(grant.roster);
+            core.minions.granted(grant);
         }
         tasks::start(&core, &table, session, bad, &stop);
         let dfs = Dfs {

@@ -64,7 +64,7 @@ async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
     let mut after = 0;
     loop {
         if let Some(grant) = core.master.take_grant() {
-            core.minions.learn(grant.roster);
+            core.minions.granted(grant);
         }
         let told = tokio::select! {
             told = core.master.events(&session, after) => told,
@@ -115,7 +115,7 @@ fn happened(core: &Core, event: Event) {
 /// is opened again by inode.
 async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>) {
     if let Some(grant) = core.master.take_grant() {
-        core.minions.learn(grant.roster);
+        core.minions.granted(grant);
     }
     core.attrs.age_all();
     core.blocks.forget();

@@ -11,13 +11,17 @@ use dfs_proto::{
     id::{BlockId, FilesystemId, MinionId},
     minion::{Liveness, MinionEntry},
     service::{Append, Appended, BlockBytes, MinionClient},
+    session::SessionGrant,
     wire::{Address, Pool, PoolSettings, within},
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tarpc::{client::RpcError, context::Context};
@@ -67,6 +71,8 @@ pub(crate) struct Minions {
     clock: Arc<dyn Clock>,
     host: String,
     peers: RwLock<HashMap<MinionId, Peer>>,
+    /// Copies that a new block gets where there are minions enough.
+    copies: AtomicUsize,
 }
 
 impl Minions {
@@ -86,7 +92,27 @@ impl Minions {
             clock,
             host: settings.host.clone(),
             peers: RwLock::default(),
+            copies: AtomicUsize::new(0),
         }
+    }
+
+    /// Takes in what a new session was granted.
+    pub(crate) fn granted(&self, grant: SessionGrant) {
+        let copies = usize::try_from(grant.copies).unwrap_or(0);
+        self.copies.store(copies, Ordering::Relaxed);
+        self.learn(grant.roster);
+    }
+
+    /// Whether a block with so many replicas would get more of them now.
+    pub(crate) fn could_hold_more(&self, replicas: usize) -> bool {
+        if replicas >= self.copies.load(Ordering::Relaxed) {
+            return false;
+        }
+        let now = self.clock.monotonic();
+        let peers = self.peers.read();
+        let sound =
+            |p: &&Peer| p.entry.liveness == Liveness::Alive && !p.health.lock().is_suspect(now);
+        peers.values().filter(sound).count() > replicas
     }
 
     /// Takes in the list of minions as it is now.

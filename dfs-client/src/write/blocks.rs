@@ -209,6 +209,10 @@ impl Blocks {
         if block.session.id != session.id || block.place.replicas.iter().any(doubted) {
             block.close();
         }
+        if self.minions.could_hold_more(block.place.replicas.len()) {
+            // Allocated while minions were gone: one more gone, and nothing of it could be synced.
+            block.retire();
+        }
         let reserved = block.reserve(bytes);
         if reserved.is_none() {
             *share.block.lock() = None;
@@ -358,10 +362,11 @@ impl Blocks {
                 block.is_synced(target);
                 return Ok(());
             }
-            let why = failures.first().map(ToString::to_string);
             if Instant::now() >= until {
+                let why: Vec<String> = failures.iter().map(ToString::to_string).collect();
+                let (block, why) = (block.id(), why.join("; "));
                 return Err(Error::TimedOut {
-                    waited_for: format!("a sync: {}", why.unwrap_or_default()),
+                    waited_for: format!("a sync of block {block} on {replicas:?}: {why}"),
                     after: self.timeout,
                 });
             }
