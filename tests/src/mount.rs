@@ -15,6 +15,9 @@ const START: Duration = Duration::from_secs(20);
 /// How long it may take to flush and leave.
 const LEAVE: Duration = Duration::from_secs(90);
 
+/// What statfs(2) says of a FUSE mount.
+const FUSE_MAGIC: i64 = 0x6573_5546;
+
 /// One dfs-fuse and its mount point.
 #[derive(Debug)]
 pub struct Mount {
@@ -42,10 +45,11 @@ impl Mount {
     pub fn start(&mut self) {
         self.daemon.start();
         let point = self.point.clone();
-        // A dead mount point does not answer statfs. The kernel gives the numbers of connections
-        // out again, so they cannot tell the old one from the new.
+        // A dead mount point does not answer statfs, and the folder below says that it is another
+        // file system. The kernel gives the numbers of connections out again, so they cannot tell
+        // the old one from the new.
         self.daemon.wait_ready(START, || {
-            connection(&point).is_some() && kernel::statfs(&point).is_ok()
+            kernel::statfs(&point).is_ok_and(|(_, _, magic)| magic == FUSE_MAGIC)
         });
     }
 
