@@ -1,7 +1,7 @@
 //! What all files of one client share: the ways out, the caches, the bound on dirty bytes.
 
 use crate::{
-    cache::Attrs,
+    cache::{Absences, Attrs},
     error::Error,
     link::{Master, Minions},
     read::Fetcher,
@@ -29,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) master: Arc<Master>,
     pub(crate) minions: Arc<Minions>,
     pub(crate) attrs: Attrs,
+    pub(crate) absences: Absences,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) blocks: Arc<Blocks>,
     pub(crate) buffers: Arc<Buffers>,
@@ -62,6 +63,7 @@ impl Core {
         let dirty_bytes = usize::try_from(settings.dirty_bytes).unwrap_or(usize::MAX);
         let core = Core {
             attrs: Attrs::new(settings.attr_age),
+            absences: Absences::new(settings.attr_age),
             fetcher: Arc::new(fetcher),
             blocks,
             buffers: Arc::default(),
@@ -75,6 +77,12 @@ impl Core {
             minions,
         };
         Ok((Arc::new(core), bad_replicas))
+    }
+
+    /// Has every question about names and attributes go to the master.
+    pub(crate) fn forget_names(&self) {
+        self.attrs.age_all();
+        self.absences.doubt_all();
     }
 
     /// Monotonic time.

@@ -8,7 +8,6 @@ use dfs_host::clock::Clock;
 use dfs_proto::{
     attr::{Attr, FileKind, SetAttr},
     change::{Caller, Change, Changed, Logged, Make},
-    error::FsError,
     id::{InodeId, SessionId},
     name::Name,
     service::MasterClient,
@@ -110,7 +109,11 @@ impl Dfs {
 
     /// Takes in attributes, and answers them with what is written and not yet committed.
     pub(crate) fn learn(&self, attr: Attr, index: u64) -> Attr {
-        self.core.attrs.learn(&attr, index, self.now());
+        let now = self.now();
+        self.core.attrs.learn(&attr, index, now);
+        if attr.kind == FileKind::Directory {
+            self.core.absences.heard(&attr, now);
+        }
         if let Some(file) = self.table.get(attr.inode) {
             file.heard(&attr, index);
         }
@@ -189,18 +192,8 @@ impl Dfs {
         };
         let session = self.core.master.session().await?;
         let made = self.core.master.change(&session, change).await;
-        if let Err(Error::Refused(FsError::Exists)) = &made {
-            self.core.attrs.forget_name(parent, name);
-        }
-        let Logged { index, answer } = made?;
-        let Changed::Made { attr, parent: dir } = answer else {
-            return Err(Error::Unfitting("to Make".to_owned()));
-        };
-        self.learn(dir, index);
+        let (attr, index) = self.made(parent, name, made)?;
         let now = self.now();
-        self.core
-            .attrs
-            .learn_name(parent, name, Some(attr.inode), now);
         self.core.attrs.open(&attr, index, now);
         let layout = Layout {
             until: u64::MAX,

@@ -3,7 +3,7 @@
 use crate::{error::Error, fs::Dfs};
 use bytes::Bytes;
 use dfs_proto::{
-    attr::Attr,
+    attr::{Attr, FileKind},
     change::{Caller, Change, Changed, Logged, Make, RenameMode, XattrMode},
     error::FsError,
     id::{BlockId, InodeId, SessionId},
@@ -16,9 +16,14 @@ use tokio::time::{Instant, sleep};
 impl Dfs {
     /// The answer of [`Dfs::lookup`], if it is fresh enough to be given without asking.
     pub fn try_lookup(&self, parent: InodeId, name: &Name) -> Option<Result<Attr, Error>> {
-        match self.core.attrs.name(parent, name, self.now())? {
-            Some(inode) => self.try_getattr(inode).map(Ok),
-            None => Some(Err(FsError::NotFound.into())),
+        let now = self.now();
+        match self.core.attrs.name(parent, name, now) {
+            Some(Some(inode)) => self.try_getattr(inode).map(Ok),
+            Some(None) => Some(Err(FsError::NotFound.into())),
+            None => {
+                let absent = self.core.absences.is_absent(parent, name, now);
+                absent.then(|| Err(FsError::NotFound.into()))
+            }
         }
     }
 
@@ -72,7 +77,11 @@ impl Dfs {
             caller,
         };
         let made = self.change(change).await;
-        self.made(parent, name, made)
+        let (attr, index) = self.made(parent, name, made)?;
+        if attr.kind == FileKind::Directory {
+            self.core.absences.made(&attr, self.now());
+        }
+        Ok(self.learn(attr, index))
     }
 
     /// Another name for an inode.
@@ -84,24 +93,38 @@ impl Dfs {
             name: name_here,
         };
         let made = self.change(change).await;
-        self.made(parent, name, made)
+        let (attr, index) = self.made(parent, name, made)?;
+        Ok(self.learn(attr, index))
     }
 
-    fn made(
+    /// Takes in that something was put under a name; answers what, and when.
+    pub(crate) fn made(
         &self,
         parent: InodeId,
         name: &Name,
         made: Result<Logged<Changed>, Error>,
-    ) -> Result<Attr, Error> {
+    ) -> Result<(Attr, u64), Error> {
         self.core.attrs.forget_name(parent, name);
-        let Logged { index, answer } = made?;
+        let Logged { index, answer } = made.inspect_err(|e| self.doubt(e, &[parent]))?;
         let Changed::Made { attr, parent: dir } = answer else {
             return Err(Error::Unfitting("to Make or Link".to_owned()));
         };
+        let (now, named) = (self.now(), Some(attr.inode));
+        self.core.absences.changed(&dir, Some(name), now);
+        self.core.attrs.learn_name(parent, name, named, now);
         self.learn(dir, index);
-        let named = Some(attr.inode);
-        self.core.attrs.learn_name(parent, name, named, self.now());
-        Ok(self.learn(attr, index))
+        Ok((attr, index))
+    }
+
+    /// A change of these directories failed: unless it was refused for another reason than what is
+    /// in them, nobody knows what they are now.
+    fn doubt(&self, error: &Error, directories: &[InodeId]) {
+        let known = matches!(error, Error::Refused(why) if *why != FsError::Exists);
+        if !known {
+            for directory in directories {
+                self.core.absences.doubt(*directory);
+            }
+        }
     }
 
     /// Removes a name that is no directory's; answers what it named, after that.
@@ -131,10 +154,14 @@ impl Dfs {
         removed: Result<Logged<Changed>, Error>,
     ) -> Result<Attr, Error> {
         self.core.attrs.forget_name(parent, name);
-        let Logged { index, answer } = removed?;
+        let Logged { index, answer } = removed.inspect_err(|e| self.doubt(e, &[parent]))?;
         let Changed::Removed { attr, parent: dir } = answer else {
             return Err(Error::Unfitting("to Unlink or Rmdir".to_owned()));
         };
+        self.core.absences.changed(&dir, None, self.now());
+        if attr.kind == FileKind::Directory {
+            self.core.absences.doubt(attr.inode);
+        }
         self.learn(dir, index);
         Ok(self.learn(attr, index))
     }
@@ -171,7 +198,8 @@ impl Dfs {
         };
         self.core.attrs.forget_name(parent, name);
         self.core.attrs.forget_name(new_parent, new_name);
-        let Logged { index, answer } = renamed?;
+        let both = [parent, new_parent];
+        let Logged { index, answer } = renamed.inspect_err(|e| self.doubt(e, &both))?;
         let Changed::Renamed {
             attr,
             parent: dir,
@@ -181,12 +209,19 @@ impl Dfs {
         else {
             return Err(Error::Unfitting("to Rename".to_owned()));
         };
+        let (now, named) = (self.now(), Some(attr.inode));
+        let absences = &self.core.absences;
+        if parent != new_parent {
+            // Exchanged, the other's name stays where it was.
+            absences.changed(&dir, None, now);
+        }
+        absences.changed(&new_dir, Some(new_name), now);
         self.learn(dir, index);
         self.learn(new_dir, index);
-        let (now, named) = (self.now(), Some(attr.inode));
         self.core.attrs.learn_name(new_parent, new_name, named, now);
         self.learn(attr, index);
         if let Some(other) = other {
+            self.core.absences.doubt(other.inode);
             self.learn(other, index);
         }
         Ok(())

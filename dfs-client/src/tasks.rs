@@ -107,7 +107,7 @@ fn happened(core: &Core, event: Event) {
     match event {
         Event::Roster(roster) => core.minions.learn(roster),
         Event::SealSoon(block) => core.blocks.seal_soon(block),
-        Event::ForgetAll => core.attrs.age_all(),
+        Event::ForgetAll => core.forget_names(),
     }
 }
 
@@ -117,7 +117,7 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
     if let Some(grant) = core.master.take_grant() {
         core.minions.granted(grant);
     }
-    core.attrs.age_all();
+    core.forget_names();
     core.blocks.forget();
     for file in table.all() {
         if file.session().id == session.id {

@@ -1,13 +1,13 @@
 //! The program `dfs-fuse`: settings, logs, the mount, an exit code.
 
 use dfs_fuse::{Settings, mount};
-use dfs_host::{clock::SystemClock, settings, signals};
+use dfs_host::{clock::SystemClock, runtime, settings, signals};
 use std::{process::ExitCode, sync::Arc};
 
 fn main() -> ExitCode {
     let settings: Settings = settings::load();
     settings.logs.init();
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match runtime::runtime(settings.task_threads) {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("no threads to work with: {error}");

@@ -54,6 +54,10 @@ pub struct Settings {
           value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: u16,
 
+    /// Threads that talk to the cluster [default: half of the processors, at most 8]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub task_threads: Option<u16>,
+
     /// Give each of these threads a queue of its own (for machines with many cores)
     #[arg(long)]
     pub clone_fd: bool,

@@ -8,5 +8,6 @@ pub mod disk;
 pub mod folder;
 pub mod logs;
 pub mod notify;
+pub mod runtime;
 pub mod settings;
 pub mod signals;

@@ -1,13 +1,13 @@
 //! The program `dfs-minion`: settings, logs, the daemon, an exit code.
 
-use dfs_host::{clock::SystemClock, notify, settings, signals};
+use dfs_host::{clock::SystemClock, notify, runtime, settings, signals};
 use dfs_minion::{daemon, settings::Settings};
 use std::{process::ExitCode, sync::Arc};
 
 fn main() -> ExitCode {
     let settings: Settings = settings::load();
     settings.logs.init();
-    let runtime = match settings.runtime() {
+    let runtime = match runtime::runtime(settings.threads) {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("cannot start threads: {error}");

@@ -63,23 +63,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The runtime that these settings ask for. One thread does without the hand-overs between
-    /// several, which cost more than they bring on a small machine.
-    pub fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {
-        let processors = std::thread::available_parallelism().map_or(2, usize::from);
-        let threads = self
-            .threads
-            .map_or((processors / 2).clamp(1, 8), usize::from);
-        let mut builder = match threads {
-            1 => tokio::runtime::Builder::new_current_thread(),
-            _ => tokio::runtime::Builder::new_multi_thread(),
-        };
-        if threads > 1 {
-            builder.worker_threads(threads);
-        }
-        builder.enable_all().build()
-    }
-
     /// The defaults, for these data directories and these masters, on a free loopback port: what a
     /// test or a one-machine cluster wants.
     pub fn local(data: Vec<PathBuf>, master: Vec<String>) -> Settings {

@@ -160,11 +160,11 @@ impl Attrs {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use dfs_proto::{attr::FileKind, time::Timestamp};
 
-    fn attr(data_version: u64, size: u64) -> Attr {
+    pub(in crate::cache) fn attr(data_version: u64, size: u64) -> Attr {
         Attr {
             inode: InodeId(5),
             kind: FileKind::File,

@@ -1,9 +1,11 @@
 //! What is remembered: attributes and names for a second, blocks for as long as there is room.
 
+mod absences;
 mod attrs;
 mod layout;
 mod runs;
 
+pub(crate) use absences::Absences;
 pub(crate) use attrs::Attrs;
 pub(crate) use layout::{Extents, Part};
 pub(crate) use runs::{Run, Runs};
