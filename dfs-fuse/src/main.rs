@@ -3,6 +3,11 @@
 use dfs_fuse::{Settings, mount};
 use dfs_host::{clock::SystemClock, runtime, settings, signals};
 use std::{process::ExitCode, sync::Arc};
+use tikv_jemallocator::Jemalloc;
+
+/// Gives memory back some seconds after a burst; glibc's keeps it.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let settings: Settings = settings::load();

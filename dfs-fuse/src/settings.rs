@@ -38,7 +38,7 @@ pub struct Settings {
     pub stop_timeout: Duration,
 
     /// Memory for blocks that were read or read ahead
-    #[arg(long, default_value = "256MiB", value_parser = parse_bytes)]
+    #[arg(long, default_value = "128MiB", value_parser = parse_bytes)]
     pub cache_bytes: u64,
 
     /// Memory for bytes that were written and not yet sent; writers wait beyond it

@@ -38,7 +38,7 @@ fn main() {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let stop = stop.clone();
         threads.push(std::thread::spawn(move || {
-            let own = settings.runtime().expect("threads");
+            let own = dfs_host::runtime::runtime(settings.threads).expect("threads");
             own.block_on(async {
                 let clock = Arc::new(SystemClock::new());
                 let running = daemon::start(settings, clock, stop).await.expect("starts");

@@ -12,17 +12,17 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         LazyLock,
-        mpsc::{Sender, channel},
+        mpsc::{SyncSender, sync_channel},
     },
     thread,
 };
 
 /// What to start, where it says what it says, and who is told of it.
-type Order = (Command, PathBuf, Sender<io::Result<Child>>);
+type Order = (Command, PathBuf, SyncSender<io::Result<Child>>);
 
 /// The thread; it parts with this process's table of descriptors before there is a mount.
-static LAUNCHER: LazyLock<Sender<Order>> = LazyLock::new(|| {
-    let (sender, orders) = channel::<Order>();
+static LAUNCHER: LazyLock<SyncSender<Order>> = LazyLock::new(|| {
+    let (sender, orders) = sync_channel::<Order>(1);
     thread::spawn(move || {
         kernel::part_descriptors().expect("every thread may have its own descriptors");
         for (command, output, answer) in orders {
@@ -34,8 +34,8 @@ static LAUNCHER: LazyLock<Sender<Order>> = LazyLock::new(|| {
 });
 
 /// Starts a process that reads nothing and appends what it says to a file.
-pub fn spawn(command: Command, output: &Path) -> io::Result<Child> {
-    let (answer, child) = channel();
+pub(crate) fn spawn(command: Command, output: &Path) -> io::Result<Child> {
+    let (answer, child) = sync_channel(1);
     let order = (command, output.to_path_buf(), answer);
     LAUNCHER.send(order).map_err(io::Error::other)?;
     child.recv().map_err(io::Error::other)?

@@ -44,7 +44,7 @@ const FLOORS: &[(&str, Floors)] = &[
             (
                 0,
                 &[
-                    "clock", "disk", "settings", "logs", "notify", "signals", "folder",
+                    "clock", "disk", "settings", "logs", "notify", "runtime", "signals", "folder",
                 ],
             ),
             (1, &["lib"]),
@@ -117,10 +117,11 @@ const FLOORS: &[(&str, Floors)] = &[
         "tests",
         &[
             (0, &["kernel", "wait", "logs"]),
-            (1, &["process", "pattern"]),
-            (2, &["shell"]),
+            (1, &["launcher", "pattern"]),
+            (2, &["process"]),
+            (3, &["shell"]),
             (
-                3,
+                4,
                 &[
                     "admin",
                     "ledger",
@@ -131,8 +132,8 @@ const FLOORS: &[(&str, Floors)] = &[
                     "tree",
                 ],
             ),
-            (4, &["cluster", "local"]),
-            (5, &["lib"]),
+            (5, &["cluster", "local"]),
+            (6, &["lib"]),
         ],
     ),
 ];
