@@ -1,6 +1,7 @@
 //! Appends: written here and, at the same time, passed on to the next minion of the chain.
 //!
-//! An append waits for the one before it, for a while. From the moment it is accepted its bytes go
+//! An append waits for the one before it, for a while: small ones take a shorter way than large ones
+//! (see [`SPREAD_BYTES_MAX`]), and come first to who is at the end of both. From the moment it is accepted its bytes go
 //! two ways at once, and the answer comes when both have arrived: it says what every replica from
 //! here on has. When the next minion fails, the bytes here stay and the answer names who failed.
 
@@ -15,6 +16,7 @@ use dfs_proto::{
     service::{Append, Appended, MinionClient},
     wire::{Address, Pool, within},
 };
+use futures::future::try_join_all;
 use parking_lot::RwLock;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tarpc::client::RpcError;
@@ -22,6 +24,10 @@ use tokio::time::{Instant, timeout_at};
 
 /// Payload bytes of one append, at the most.
 const APPEND_BYTES_MAX: usize = 8 << 20;
+
+/// Up to so many payload bytes, an append goes from the first minion to all others at once: one
+/// passage less to wait for, where larger ones would have to share the way out.
+const SPREAD_BYTES_MAX: usize = 64 << 10;
 
 /// How long an append waits for the one before it.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(1);
@@ -176,15 +182,36 @@ impl Appender {
         Ok((block, pending))
     }
 
-    /// Sends the append to the next minion of the chain, if there is one.
+    /// Sends the append to the minions behind: a large one to the next, which passes it on, a
+    /// small one to each at once. What they all have; `None` if there are none.
     async fn pass_on(
         &self,
         append: &Append,
         deadline: Instant,
     ) -> Result<Option<Appended>, BlockError> {
-        let Some(((minion, addresses), behind)) = append.chain.split_first() else {
+        let Some((next, behind)) = append.chain.split_first() else {
             return Ok(None);
         };
+        if append.bytes.0.len() > SPREAD_BYTES_MAX {
+            let sent = self.pass_to(next, behind, append, deadline);
+            return sent.await.map(Some);
+        }
+        let each = append.chain.iter();
+        let sent = each.map(|minion| self.pass_to(minion, &[], append, deadline));
+        let sent = try_join_all(sent).await?;
+        Ok(sent.into_iter().reduce(|one, other| Appended {
+            length: one.length.min(other.length),
+            synced: one.synced.min(other.synced),
+        }))
+    }
+
+    async fn pass_to(
+        &self,
+        (minion, addresses): &(MinionId, Vec<String>),
+        behind: &[(MinionId, Vec<String>)],
+        append: &Append,
+        deadline: Instant,
+    ) -> Result<Appended, BlockError> {
         // What is left for the answer to come back here in time.
         let left = deadline.saturating_duration_since(Instant::now()) * 9 / 10;
         let message = Append {
@@ -193,7 +220,7 @@ impl Appender {
             ..append.clone()
         };
         let sent = self.send(*minion, addresses, message, left).await;
-        sent.map(Some).map_err(|error| match error {
+        sent.map_err(|error| match error {
             // One further down: whoever asked wants to know which.
             Said::Block(BlockError::NextFailed { minion, why }) => {
                 BlockError::NextFailed { minion, why }

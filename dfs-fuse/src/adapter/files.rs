@@ -38,6 +38,7 @@ impl Adapter {
             kill_privileges: truncate && request.uid() != 0,
         };
         let append = flags.0 & libc::O_APPEND != 0;
+        let reads_only = flags.0 & libc::O_ACCMODE == libc::O_RDONLY;
         let (dfs, files) = (self.dfs.clone(), self.files.clone());
         let invalidator = self.invalidator.clone();
         let work = async move { open(&dfs, asked.inode, how, append).await };
@@ -50,6 +51,8 @@ impl Adapter {
                     flags |= FopenFlags::FOPEN_KEEP_CACHE;
                 }
                 flags.set(FopenFlags::FOPEN_DIRECT_IO, to_end);
+                // Who has written nothing need not wait for anything at close.
+                flags.set(FopenFlags::FOPEN_NOFLUSH, reads_only);
                 let held = HeldFile {
                     file: opened.file,
                     appends_at_true_end: to_end,
