@@ -239,6 +239,45 @@ async fn what_is_closed_here_is_seen_by_the_next_open_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_own_directory_is_known_whole_until_another_client_changes_it() {
+    let cluster = Cluster::start().await;
+    let (here, there) = (cluster.client().await, cluster.client().await);
+    let directory = async |text: &str| {
+        let (root, name) = (InodeId::ROOT, name(text));
+        let made = here.make(root, &name, Make::Directory, 0o755, CALLER);
+        made.await.unwrap().inode
+    };
+    let make = async |dfs: &Dfs, directory: InodeId, text: &str| {
+        let (name, what) = (name(text), Make::File { open: false });
+        dfs.make(directory, &name, what, 0o644, CALLER)
+            .await
+            .unwrap()
+    };
+    let first = directory("first").await;
+    make(&here, first, "own").await;
+    let theirs = name("theirs");
+    let absent = here.try_lookup(first, &theirs);
+    assert!(matches!(absent, Some(Err(_))), "known without asking");
+    make(&there, first, "theirs").await;
+    make(&here, first, "more").await;
+    let asked = here.try_lookup(first, &theirs);
+    assert!(
+        asked.is_none(),
+        "the own change shows that there was another"
+    );
+    here.lookup(first, &theirs).await.unwrap();
+
+    let second = directory("second").await;
+    make(&there, second, "theirs").await;
+    let found = tokio::time::timeout(Duration::from_secs(1), async {
+        while here.lookup(second, &theirs).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    });
+    found.await.expect("a name is at most a second late");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn synced_writes_of_many_and_renames_over_files() {
     let cluster = Cluster::start().await;
     let dfs = cluster.client().await;
