@@ -2,6 +2,7 @@
 
 mod master;
 mod minion;
+mod world;
 
 use dfs_client::{Dfs, Settings};
 use dfs_host::clock::SystemClock;
@@ -22,8 +23,8 @@ use tarpc::server::Channel;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use master::World;
 pub(crate) use minion::MemoryMinion;
+pub(crate) use world::World;
 
 pub(crate) const CALLER: Caller = Caller { uid: 0, gid: 0 };
 
@@ -73,7 +74,7 @@ impl Cluster {
         let address = Address::Memory(format!("{}-minion{id}", self.name));
         let listener = Listener::bind(&address).await.unwrap();
         let identity = Identity {
-            filesystem: Some(master::FILESYSTEM),
+            filesystem: Some(world::FILESYSTEM),
             minion: Some(id),
             build: String::new(),
         };
@@ -92,7 +93,7 @@ impl Cluster {
         let address = Address::Memory(format!("{}-master", self.name));
         let listener = Listener::bind(&address).await.unwrap();
         let identity = Identity {
-            filesystem: Some(master::FILESYSTEM),
+            filesystem: Some(world::FILESYSTEM),
             minion: None,
             build: String::new(),
         };
