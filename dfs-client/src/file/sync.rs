@@ -13,6 +13,8 @@ impl File {
     /// Makes everything written before durable. Who waits while another does it finds it done: many
     /// callers share one sync and one commit.
     pub(crate) async fn fsync(self: &Arc<Self>) -> Result<(), Error> {
+        self.settled().await?;
+        let session = self.session();
         let wanted = self.state.lock().writes;
         let until = Instant::now() + self.core.settings.operation_timeout;
         let Ok(_held) = timeout_at(until, self.sync_lane.lock()).await else {
@@ -46,11 +48,16 @@ impl File {
                 synced: news.clone(),
                 durable: true,
             };
-            let logged = self.core.master.change(&self.session(), change).await?;
+            let logged = self.core.master.change(&session, change).await?;
             self.core.master.log_is_synced(logged.index);
             blocks.committed(&[], &news);
         }
         drop(lane);
+        if session.ended.is_cancelled() {
+            // Blocks of a session that is over are forgotten, synced or not: what can be vouched
+            // for is decided, and told to the handles, when the file moves to the next one.
+            return self.settled().await;
+        }
         let mut state = self.state.lock();
         state.durable = state.durable.max(writes);
         for (block, end) in unsynced {
