@@ -49,7 +49,10 @@ fn fsx_finds_nothing() {
     cluster.end();
 }
 
-/// What pjdfstest is told of this machine and of what is known (docs/testing.md).
+/// Cases that are known to fail at times (docs/testing.md says why).
+const KNOWN: &[&str] = &["open::etxtbsy"];
+
+/// What pjdfstest is told of this machine.
 const PJDFSTEST: &str = r#"
 [features]
 posix_fallocate = {}
@@ -60,7 +63,6 @@ utime_now = {}
 [settings]
 naptime = 0.01
 allow_remount = false
-expected_failures = ["open::etxtbsy"]
 
 [dummy_auth]
 entries = [["nobody", "nogroup"], ["daemon", "daemon"]]
@@ -77,16 +79,22 @@ fn pjdfstest_fails_only_where_it_is_known_to() {
     let cluster = Cluster::start();
     let told = cluster.folder().join("pjdfstest.toml");
     std::fs::write(&told, PJDFSTEST).expect("the local file system works");
-    let said = shell::ok(&format!(
+    let said = shell::run(&format!(
         "{} --configuration-file {} --path {}",
         pjdfstest.display(),
         told.display(),
         cluster.path().display()
-    ));
-    let summary = said.lines().find(|line| line.starts_with("Summary:"));
-    let summary = summary.unwrap_or_else(|| panic!("pjdfstest says nothing: {said}"));
-    println!("{summary}");
-    assert!(summary.contains(" 0 failed"), "{said}");
-    assert!(!summary.contains(" 0 passed"), "{said}");
+    ))
+    .output;
+    let verdicts = said.lines().filter_map(|line| {
+        let (case, verdict) = line.split_once(' ')?;
+        case.contains("::").then_some((case, verdict.trim()))
+    });
+    let (passed, rest): (Vec<_>, Vec<_>) = verdicts.partition(|(_, verdict)| *verdict == "ok");
+    println!("{} cases pass, {rest:?}", passed.len());
+    assert!(passed.len() > 350, "{said}");
+    let failed = rest.iter().filter(|(_, verdict)| *verdict != "skipped");
+    let unknown: Vec<_> = failed.filter(|(case, _)| !KNOWN.contains(case)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}: {said}");
     cluster.end();
 }
