@@ -204,8 +204,7 @@ impl Dfs {
             content: Content::Extents(layout),
         };
         let held = self.table.add(&self.core, &session, view, index);
-        let handle = OpenFile::new(self.core.clone(), self.table.clone(), held, append);
-        Ok((attr, handle))
+        Ok((attr, self.fresh_handle(held, append)?))
     }
 
     /// Opens a file.
@@ -231,7 +230,7 @@ impl Dfs {
                 };
                 let reopened = self.core.attrs.open(&view.attr, index, self.now());
                 let held = self.table.add(&self.core, &session, view, index);
-                (self.handle(held, how.append), reopened)
+                (self.fresh_handle(held, how.append)?, reopened)
             }
         };
         let attr = held.attr();
@@ -245,6 +244,18 @@ impl Dfs {
 
     fn handle(&self, held: (Arc<File>, u64), append: bool) -> Arc<OpenFile> {
         OpenFile::new(self.core.clone(), self.table.clone(), held, append)
+    }
+
+    /// As [`Dfs::handle`], for what was opened just now: if its session ended since, the files that
+    /// are to go on in the next one may have been counted before this one was there, and nobody
+    /// would move it. The open that met the end fails, as every change does.
+    fn fresh_handle(&self, held: (Arc<File>, u64), append: bool) -> Result<Arc<OpenFile>, Error> {
+        let file = held.0.clone();
+        let handle = self.handle(held, append);
+        match file.is_between_sessions() {
+            true => Err(Error::SessionLost),
+            false => Ok(handle),
+        }
     }
 
     async fn view_again(&self, file: &Arc<File>, how: OpenHow) -> Result<(View, u64), Error> {

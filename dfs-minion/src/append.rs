@@ -1,9 +1,10 @@
 //! Appends: written here and, at the same time, passed on to the next minion of the chain.
 //!
 //! An append waits for the one before it, for a while: small ones take a shorter way than large ones
-//! (see [`SPREAD_BYTES_MAX`]), and come first to who is at the end of both. From the moment it is accepted its bytes go
-//! two ways at once, and the answer comes when both have arrived: it says what every replica from
-//! here on has. When the next minion fails, the bytes here stay and the answer names who failed.
+//! (see [`SPREAD_BYTES_MAX`]), and come first to who is at the end of both. From the moment it is
+//! accepted its bytes go two ways at once, and the answer comes when both have arrived: it says what
+//! every replica from here on has. When a minion behind fails, the bytes here stay and the answer
+//! names who failed.
 
 use crate::store::{Accepted, Block, Pending, Store};
 use bytes::Bytes;
@@ -29,8 +30,9 @@ const APPEND_BYTES_MAX: usize = 8 << 20;
 /// passage less to wait for, where larger ones would have to share the way out.
 const SPREAD_BYTES_MAX: usize = 64 << 10;
 
-/// How long an append waits for the one before it.
-const PREDECESSOR_WAIT: Duration = Duration::from_secs(1);
+/// How long an append waits for the one before it: as long as a large one may take down the chain
+/// while the small one behind it came at once.
+const PREDECESSOR_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest that any append may take, whatever it asks for.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);

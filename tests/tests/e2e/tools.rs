@@ -208,7 +208,7 @@ fn fio_verifies_what_it_wrote() {
     }
     cluster.mounts[0].restart();
     shell::ok(&format!(
-        "fio {common} --name=seq --rw=write --bs=1m --ioengine=psync --verify_only=1"
+        "cd {at}; fio {common} --name=seq --rw=write --bs=1m --ioengine=psync --verify_only=1"
     ));
     cluster.end();
 }
