@@ -1,8 +1,7 @@
 //! The log with a thread of its own for syncing, so that the next entries are appended while the
 //! ones before are synced, and one sync serves all that came meanwhile.
 //!
-//! Who appends says when to be told: at once (then the log is synced within [`GROUP_WAIT`]) or when
-//! it is synced. A sync that fails stops the journal for good: the kernel may have dropped what it
+//! Who appends says when that must be synced ([`Due`]), and may be told. A sync that fails stops the journal for good: the kernel may have dropped what it
 //! could not write, so nothing is appended or acknowledged after it.
 
 use super::{
@@ -28,11 +27,23 @@ const REST: Duration = Duration::from_secs(1);
 /// Called when the log is synced, or cannot be.
 pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
+/// When entries that are appended are to be synced.
+pub(crate) enum Due {
+    /// Within [`GROUP_WAIT`].
+    InTime,
+    /// As soon as the disk can.
+    Now,
+    /// As soon as the disk can, and then this is to be called.
+    Told(Done),
+}
+
 struct State {
     log: Log,
-    /// To be called after the next sync.
-    pending: Vec<Done>,
-    /// Something waits for a sync.
+    /// To be called when the log is synced up to an index.
+    pending: Vec<(u64, Done)>,
+    /// The last index that the sync under way, or the last one, covers.
+    covered: u64,
+    /// Something waits for a sync that has not begun.
     urgent: bool,
     /// Something is to be synced within [`GROUP_WAIT`].
     dirty: bool,
@@ -69,6 +80,7 @@ impl Journal {
         let state = State {
             log,
             pending: Vec::new(),
+            covered: last,
             urgent: false,
             dirty: false,
             marked: false,
@@ -92,9 +104,9 @@ impl Journal {
         })
     }
 
-    /// Appends. `done` is called when the entries are synced; without it they are synced within
-    /// [`GROUP_WAIT`].
-    pub(crate) fn append(&self, entries: &[Stored], done: Option<Done>) -> io::Result<()> {
+    /// Appends. One wake-up of the thread that syncs, at the most: a second one would only make it
+    /// wait for the lock that the caller still holds.
+    pub(crate) fn append(&self, entries: &[Stored], due: Due) -> io::Result<()> {
         let mut state = self.shared.state.lock();
         if let Some(stopped) = stopped(&state) {
             return Err(stopped.into());
@@ -103,34 +115,40 @@ impl Journal {
             return Err(self.shared.fail(&mut state, error));
         }
         state.marked = false;
-        match done {
-            Some(done) => {
-                state.pending.push(done);
-                state.urgent = true;
-                self.shared.wake.notify_one();
+        let wake = match due {
+            Due::InTime => !std::mem::replace(&mut state.dirty, true),
+            Due::Now => !std::mem::replace(&mut state.urgent, true),
+            Due::Told(done) => {
+                let last = state.last();
+                state.pending.push((last, done));
+                !std::mem::replace(&mut state.urgent, true)
             }
-            None if !state.dirty => {
-                state.dirty = true;
-                self.shared.wake.notify_one();
-            }
-            None => {}
+        };
+        drop(state);
+        if wake {
+            self.shared.wake.notify_one();
         }
         Ok(())
     }
 
     /// Calls `done` when the log is synced up to `index`, and sees to it that it is.
     pub(crate) fn when_synced(&self, index: u64, done: Done) {
+        let mut state = self.shared.state.lock();
         if *self.shared.synced.borrow() >= index {
+            drop(state);
             return done(Ok(()));
         }
-        let mut state = self.shared.state.lock();
         if let Some(stopped) = stopped(&state) {
             drop(state);
             return done(Err(stopped.into()));
         }
-        state.pending.push(done);
-        state.urgent = true;
-        self.shared.wake.notify_one();
+        state.pending.push((index, done));
+        // Who is covered by a sync under way is called at its end.
+        let wake = state.covered < index && !std::mem::replace(&mut state.urgent, true);
+        drop(state);
+        if wake {
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Starts a sync of everything appended, without waiting for it.
@@ -177,6 +195,13 @@ impl Journal {
     }
 }
 
+impl State {
+    /// The last index appended.
+    fn last(&self) -> u64 {
+        self.log.last().map_or(0, |place| place.index)
+    }
+}
+
 impl Shared {
     fn fail(&self, state: &mut State, error: LogError) -> io::Error {
         let why = error.to_string();
@@ -218,35 +243,40 @@ impl Shared {
         let mut state = self.state.lock();
         state.urgent = false;
         state.dirty = false;
-        let pending = std::mem::take(&mut state.pending);
+        let last = state.last();
+        state.covered = last;
         let unsynced = state.log.unsynced();
-        let last = state.log.last().map_or(0, |place| place.index);
         drop(state);
-        let mut outcome = Ok(());
-        if let Some(unsynced) = &unsynced {
-            let synced = unsynced.file.sync();
+        let synced = unsynced.map(|unsynced| {
             self.metrics.log_syncs.fetch_add(1, Ordering::Relaxed);
-            let mut state = self.state.lock();
-            match synced {
-                Ok(()) => state.log.note_synced(unsynced.upto),
-                Err(source) => {
-                    self.fail(
-                        &mut state,
-                        LogError::io("sync", "the newest log segment", source),
-                    );
-                    outcome = Err(());
+            unsynced.file.sync().map(|()| unsynced.upto)
+        });
+        let mut state = self.state.lock();
+        match synced {
+            None => {}
+            Some(Ok(upto)) => state.log.note_synced(upto),
+            Some(Err(source)) => {
+                let file = "the newest log segment";
+                self.fail(&mut state, LogError::io("sync", file, source));
+                let pending = std::mem::take(&mut state.pending);
+                drop(state);
+                for (_, done) in pending {
+                    done(Err(io::Error::other("the log could not be synced")));
                 }
+                return;
             }
         }
-        if outcome.is_ok() {
-            self.synced.send_if_modified(|synced| {
-                let grown = *synced < last;
-                *synced = last.max(*synced);
-                grown
-            });
-        }
-        for done in pending {
-            done(outcome.map_err(|()| io::Error::other("the log could not be synced")));
+        self.synced.send_if_modified(|synced| {
+            let grown = *synced < last;
+            *synced = last.max(*synced);
+            grown
+        });
+        let pending = std::mem::take(&mut state.pending);
+        let (told, wait) = pending.into_iter().partition(|(index, _)| *index <= last);
+        state.pending = wait;
+        drop(state);
+        for (_, done) in Vec::into_iter(told) {
+            done(Ok(()));
         }
     }
 
@@ -285,7 +315,7 @@ impl Shared {
             .get_or_insert_with(|| "the master is going down".to_owned());
         let pending = std::mem::take(&mut state.pending);
         drop(state);
-        for done in pending {
+        for (_, done) in pending {
             done(Err(io::Error::other("the log has stopped")));
         }
     }

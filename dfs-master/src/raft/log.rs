@@ -13,8 +13,8 @@ use super::{
     fault::LogError,
     record::{Header, Kind, Place, Spot, read_record, record_bytes, write_record},
     segment::{
-        Anchor, FOLDER, SEGMENT_HEADER_BYTES, SegmentHeader, Vote, begin_segment, has_spare,
-        prepare_spare, recycle, segment_name, write_anchor,
+        Anchor, FOLDER, SEGMENT_HEADER_BYTES, SegmentHeader, Vote, begin_segment, prepare_spare,
+        recycle, segment_name, write_anchor,
     },
 };
 use dfs_host::disk::{Disk, DiskFile};
@@ -75,8 +75,8 @@ pub(crate) struct Log {
     resting: Option<Spot>,
     /// Memberships after the one in the anchor, oldest first.
     pub(super) memberships: Vec<(Place, Vec<u8>)>,
-    /// Held by who makes, takes or gives back the spare segment.
-    spare: Arc<Mutex<()>>,
+    /// Held by who makes, takes or gives back the spare segment: whether there is known to be one.
+    spare: Arc<Mutex<bool>>,
     buffer: Vec<u8>,
 }
 
@@ -327,7 +327,8 @@ impl Log {
             filesystem,
         };
         let spare = Arc::clone(&self.spare);
-        let held = spare.lock();
+        let mut held = spare.lock();
+        *held = false;
         let begun = begin_segment(&*self.disk, &header);
         drop(held);
         let (file, chain) =
@@ -461,7 +462,7 @@ impl Log {
         self.anchor.synced = self.synced;
         self.save_anchor()?;
         let spare = Arc::clone(&self.spare);
-        let _held = spare.lock();
+        let mut there = spare.lock();
         while self
             .segments
             .front()
@@ -469,6 +470,7 @@ impl Log {
         {
             let gone = self.segments.pop_front().expect("seen above");
             let recycled = recycle(&*self.disk, gone.sequence);
+            *there = recycled.is_ok();
             let name = segment_name(gone.sequence);
             recycled.map_err(|source| LogError::io("recycle", &name, source))?;
         }
@@ -480,15 +482,17 @@ impl Log {
     pub(crate) fn preparation(
         &self,
     ) -> Option<impl FnOnce() -> Result<(), LogError> + Send + 'static> {
-        if self.newest().bytes / 2 > self.tail || has_spare(&*self.disk) {
+        let is_there = |spare: &Mutex<bool>| spare.try_lock().is_none_or(|there| *there);
+        if self.newest().bytes / 2 > self.tail || is_there(&self.spare) {
             return None;
         }
         let (disk, spare) = (Arc::clone(&self.disk), Arc::clone(&self.spare));
         let bytes = self.segment_bytes;
         Some(move || {
-            let _held = spare.lock();
-            prepare_spare(&*disk, bytes)
-                .map_err(|source| LogError::io("write", "log/spare", source))
+            let mut there = spare.lock();
+            let prepared = prepare_spare(&*disk, bytes);
+            *there = prepared.is_ok();
+            prepared.map_err(|source| LogError::io("write", "log/spare", source))
         })
     }
 

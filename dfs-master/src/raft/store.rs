@@ -1,7 +1,7 @@
 //! The journal as openraft's log storage.
 
 use super::{
-    journal::{Done, Journal},
+    journal::{Due, Journal},
     segment::Vote as KeptVote,
     types::{Entry, EntryId, TypeConfig, Vote, entry, entry_id, our_index, place, stored},
 };
@@ -128,13 +128,11 @@ impl RaftLogStorage<TypeConfig> for Store {
         // Readable before anyone is told that they are flushed.
         self.recent.lock().extend(entries);
         if synced_first {
-            let done: Done = Box::new(move |synced| callback.io_completed(synced));
-            return self.journal.append(&records, Some(done));
+            let done = Box::new(move |synced| callback.io_completed(synced));
+            return self.journal.append(&records, Due::Told(done));
         }
-        self.journal.append(&records, None)?;
-        if synced_soon {
-            self.journal.sync_soon();
-        }
+        let due = if synced_soon { Due::Now } else { Due::InTime };
+        self.journal.append(&records, due)?;
         callback.io_completed(Ok(()));
         Ok(())
     }
