@@ -160,7 +160,7 @@ async fn age(core: &Arc<Core>, table: &Arc<Table>) {
         };
         for inode in core.aged(age) {
             if let Some(file) = table.get(inode) {
-                file.kick();
+                file.aged();
             }
         }
     }

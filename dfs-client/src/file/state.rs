@@ -76,7 +76,7 @@ pub(super) struct State {
     pub(super) dirty: Dirty,
     dirty_mtime: Timestamp,
     kill_privileges: bool,
-    /// Whether it is noted as dirty.
+    /// Whether it is noted as dirty, so that somebody will call [`File::aged`].
     pub(super) aging: bool,
     pub(super) batches: VecDeque<Batch>,
     next_batch: u64,
@@ -255,6 +255,14 @@ impl File {
         Ok(offset)
     }
 
+    /// Something of it may be dirty for long enough: sends and commits it.
+    pub(crate) fn aged(self: &Arc<Self>) {
+        self.state.lock().aging = false;
+        if self.is_unsent() {
+            self.kick();
+        }
+    }
+
     /// The error that a handle which knows of `seen` errors is to be told, once.
     pub(crate) fn check(&self, seen: &mut u64) -> Result<(), Error> {
         let state = self.state.lock();
@@ -364,7 +372,6 @@ impl State {
     /// one go is seen in one go (D4). Answers the numbers of the batches: more than one where there
     /// is too much for one commit to name.
     pub(super) fn take(&mut self) -> Vec<u64> {
-        self.aging = false;
         let segments = self.dirty.take();
         let size = self.attr.size;
         let small = self.batches.is_empty() && self.content.inlined(size, &segments).is_some();
