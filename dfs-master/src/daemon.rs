@@ -8,6 +8,7 @@ use crate::{
         command::{Act, Outcome},
         ids::Ids,
         leader::Leader,
+        moments::Moments,
         proposer::Proposer,
         space::Reserve,
         ticks,
@@ -246,7 +247,8 @@ async fn begin(
             return Err(error.into());
         }
     }
-    let booted = proposer.propose(Act::Boot).await?;
+    let log_end = group.recovered();
+    let booted = proposer.propose(Act::Boot { log_end }).await?;
     let (_, Outcome::Booted(boot)) = booted else {
         return Err(FsError::Damaged(format!("a start was answered with {:?}", booted.1)).into());
     };
@@ -276,6 +278,7 @@ fn assemble(
     metrics: Arc<Metrics>,
 ) -> Result<Arc<Leader>, DaemonError> {
     let reader = group.reader();
+    let moments = Moments::of(reader.boots()?);
     let since = clock.monotonic();
     let mut reserve = Reserve::open(&*disk, settings.reserve_mib * u64::from(MIB))?;
     reserve.watch(&*disk)?;
@@ -287,6 +290,7 @@ fn assemble(
         proposer,
         reader,
         ids: Ids::of(boot),
+        moments,
         copies: (settings.copies, settings.copies_min),
         disk,
         metrics,

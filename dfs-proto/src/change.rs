@@ -33,11 +33,14 @@ pub struct Ticket {
     pub all_below: u64,
 }
 
-/// An answer together with the index of the log entry that made it true (for reads: the last entry
-/// applied). A session that reconnects says the highest that it saw (N6).
+/// An answer together with the log entry that made it true (for reads: the last one applied). A
+/// session that reconnects says the highest that it saw (N6).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Logged<T> {
-    /// The log index.
+    /// The place of the entry: the boot of the leader above [`COUNTER_BITS`] bits that count the
+    /// entries since. It only grows.
+    ///
+    /// [`COUNTER_BITS`]: crate::id::COUNTER_BITS
     pub index: u64,
     /// The answer.
     pub answer: T,

@@ -40,7 +40,7 @@ pub struct SessionGrant {
 pub struct Events {
     /// Number of the last event told; ask on from here.
     pub last: u64,
-    /// The log is synced up to this index.
+    /// The log is synced up to this place.
     pub synced_index: u64,
     /// The master's clock.
     pub now: Timestamp,

@@ -61,7 +61,7 @@ fn entry(index: u64) -> Vec<Command> {
             gid: 0,
             mode: 0o755,
         }),
-        2 => Some(Act::Boot),
+        2 => Some(Act::Boot { log_end: 0 }),
         3 => Some(Act::OpenSession {
             session,
             host: "h".into(),

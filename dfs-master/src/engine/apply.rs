@@ -19,7 +19,7 @@ use crate::{
     namespace::session,
     tables::{
         key::{Key, all},
-        rows::{FilesystemRow, InodeRow, MinionRow, NumbersRow},
+        rows::{BootsRow, FilesystemRow, InodeRow, MinionRow, NumbersRow},
         txn::{Direction, Rows, Tables, Txn},
     },
 };
@@ -184,10 +184,13 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
             };
             format(txn, now, &row, (*uid, *gid), *mode)
         }
-        Act::Boot => {
+        Act::Boot { log_end } => {
             let mut numbers = txn.row::<NumbersRow>(())?.unwrap_or_default();
             numbers.boot += 1;
             txn.put((), &numbers);
+            let mut boots = txn.row::<BootsRow>(())?.unwrap_or_default();
+            boots.begin(numbers.boot, *log_end);
+            txn.put((), &boots);
             Ok(Outcome::Booted(numbers.boot))
         }
         Act::OpenSession {

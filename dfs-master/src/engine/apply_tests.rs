@@ -163,8 +163,8 @@ fn a_session_that_has_ended_is_told_so() {
 #[test]
 fn boots_and_minions_are_numbered() {
     let mut bench = Bench::new(&Storage::Memory(Arc::default()));
-    assert_eq!(bench.act(Act::Boot), Outcome::Booted(1));
-    assert_eq!(bench.act(Act::Boot), Outcome::Booted(2));
+    assert_eq!(bench.act(Act::Boot { log_end: 0 }), Outcome::Booted(1));
+    assert_eq!(bench.act(Act::Boot { log_end: 0 }), Outcome::Booted(2));
     let disk = |disk| dfs_proto::minion::DiskState {
         disk: dfs_proto::id::DiskId(disk),
         path: String::new(),

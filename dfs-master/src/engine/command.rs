@@ -60,7 +60,10 @@ pub enum Act {
     },
     /// Counts a start of a leader; the ids that it gives out begin with the count (N6). Answered
     /// with `Booted`.
-    Boot,
+    Boot {
+        /// The last command that the log had when it was opened.
+        log_end: u64,
+    },
     /// A change of a session. Answered with `Changed`.
     Change {
         /// Which request of which session.
@@ -157,7 +160,7 @@ impl Command {
     pub fn must_sync(&self) -> bool {
         match &self.act {
             Act::Format { .. }
-            | Act::Boot
+            | Act::Boot { .. }
             | Act::RegisterMinion(_)
             | Act::SealMeasured { .. }
             | Act::Reclaim { .. } => true,

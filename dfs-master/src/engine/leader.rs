@@ -9,6 +9,7 @@ use crate::{
     engine::{
         command::{Act, Grant, Outcome},
         ids::Ids,
+        moments::Moments,
         proposer::Proposer,
         reader::Reader,
         space::Reserve,
@@ -51,6 +52,8 @@ pub struct Leader {
     pub reader: Reader,
     /// New ids.
     pub ids: Ids,
+    /// What sessions are told as places in the log.
+    pub moments: Moments,
     /// Copies and least copies, as set.
     pub copies: (Option<u32>, Option<u32>),
     /// The master's disk.
@@ -125,6 +128,7 @@ impl Leader {
         }
         match proposed {
             (_, Outcome::Changed { index, answer }) => {
+                let index = self.moments.tell(index);
                 answer.map(|answer| Logged { index, answer })
             }
             (_, Outcome::Refused(error)) => Err(error),

@@ -14,7 +14,7 @@ use crate::{
     tables::{
         damage::Damage,
         key::{Key, KeyRange, all},
-        rows::{FilesystemRow, OpenRow, TotalsRow, UnusedRow, WritingRow},
+        rows::{BootsRow, FilesystemRow, OpenRow, TotalsRow, UnusedRow, WritingRow},
         txn::{Direction, Rows, Tables, View as TablesView},
     },
 };
@@ -235,6 +235,12 @@ impl Reader {
             )?;
         }
         Ok(ended)
+    }
+
+    /// The last boots, with the last index that was left of the log when each began; ascending.
+    pub fn boots(&self) -> Result<Vec<(u64, u64)>, FsError> {
+        let row = self.tables.view().row::<BootsRow>(())?;
+        Ok(row.unwrap_or_default().boots)
     }
 
     /// A session's row.

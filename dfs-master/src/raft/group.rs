@@ -97,7 +97,7 @@ impl Group {
             true => Log::create(disk, filesystem, segment_bytes)?,
             false => Log::open(disk, filesystem, segment_bytes)?,
         };
-        let recovered = log.last().map_or(0, |place| place.index);
+        let recovered = log.last_commands();
         let journal = Journal::start(log, Arc::clone(&metrics)).map_err(stopped)?;
         let reader = machine.reader();
         let machine = Arc::new(Mutex::new(machine));
@@ -201,8 +201,8 @@ impl Group {
         )
     }
 
-    /// The last index that the log had when it was opened: what a session saw beyond that, and not
-    /// from this leader, is lost (N6).
+    /// The last command that the log had when it was opened: what a session saw beyond that, and
+    /// not from this leader, is lost (N6).
     pub fn recovered(&self) -> u64 {
         self.recovered
     }

@@ -163,6 +163,16 @@ impl Log {
             .or(self.anchor.purged)
     }
 
+    /// The index of the last entry with commands, or of the last one purged: what is above was
+    /// never told to anyone.
+    pub(crate) fn last_commands(&self) -> u64 {
+        let mut commands = self.entries.iter().rev();
+        let last = commands.find(|entry| matches!(entry.kind, Kind::Commands));
+        last.map(|entry| entry.place)
+            .or(self.anchor.purged)
+            .map_or(0, |place| place.index)
+    }
+
     /// The last entry that was purged.
     pub(crate) fn purged(&self) -> Option<Place> {
         self.anchor.purged

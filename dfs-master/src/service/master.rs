@@ -1,7 +1,7 @@
 //! Client -> master.
 
 use crate::{
-    engine::{command::Act, leader::Leader},
+    engine::{command::Act, leader::Leader, reader::Reader},
     lease::TERM,
 };
 use bytes::Bytes;
@@ -31,6 +31,18 @@ pub struct MasterService {
 }
 
 impl MasterService {
+    /// What the tables answer to a session.
+    async fn read<T>(
+        &self,
+        session: SessionId,
+        read: impl FnOnce(&Reader) -> Result<Logged<T>, FsError>,
+    ) -> Result<Logged<T>, FsError> {
+        self.check(session).await?;
+        let Logged { index, answer } = read(&self.leader.reader)?;
+        let index = self.leader.moments.tell(index);
+        Ok(Logged { index, answer })
+    }
+
     /// A session that has told what it saw is served; one that has yet to is waited for.
     async fn check(&self, session: SessionId) -> Result<(), FsError> {
         let ended = || FsError::SessionEnded(session);
@@ -90,17 +102,15 @@ impl Master for MasterService {
         _: Context,
         session: SessionId,
         after: u64,
-        seen_index: u64,
+        seen: u64,
     ) -> Result<Events, FsError> {
         let leader = &self.leader;
         let ended = || FsError::SessionEnded(session);
         if !leader.seats.lock().renew(session, leader.now()) {
             return Err(ended());
         }
-        let confirmed = leader.seats.lock().is_confirmed(session) == Some(true);
-        let lost = !confirmed && seen_index > leader.group.recovered();
-        if lost || seen_index > leader.group.progress().0 {
-            tracing::warn!(%session, seen_index, "it saw changes that a power cut took: it ends");
+        if !leader.moments.has(seen, leader.group.progress().0) {
+            tracing::warn!(%session, seen, "it saw changes that a power cut took: it ends");
             leader.end_session(session).await?;
             return Err(ended());
         }
@@ -120,7 +130,7 @@ impl Master for MasterService {
         };
         Ok(Events {
             last: told.last,
-            synced_index: *leader.group.synced().borrow(),
+            synced_index: leader.moments.tell(*leader.group.synced().borrow()),
             now: leader.clock.wall(),
             events: told.events,
         })
@@ -143,8 +153,8 @@ impl Master for MasterService {
         parent: InodeId,
         name: Name,
     ) -> Result<Logged<Attr>, FsError> {
-        self.check(session).await?;
-        self.leader.reader.lookup(parent, &name)
+        self.read(session, |reader| reader.lookup(parent, &name))
+            .await
     }
 
     async fn parent(
@@ -153,8 +163,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Attr>, FsError> {
-        self.check(session).await?;
-        self.leader.reader.parent(inode)
+        self.read(session, |reader| reader.parent(inode)).await
     }
 
     async fn getattr(
@@ -163,8 +172,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Attr>, FsError> {
-        self.check(session).await?;
-        self.leader.reader.getattr(inode)
+        self.read(session, |reader| reader.getattr(inode)).await
     }
 
     async fn view(
@@ -173,8 +181,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<View>, FsError> {
-        self.check(session).await?;
-        self.leader.reader.view(inode)
+        self.read(session, |reader| reader.view(inode)).await
     }
 
     async fn locate(
@@ -184,8 +191,8 @@ impl Master for MasterService {
         inode: InodeId,
         from: u64,
     ) -> Result<Logged<Layout>, FsError> {
-        self.check(session).await?;
-        self.leader.reader.locate(inode, from)
+        self.read(session, |reader| reader.locate(inode, from))
+            .await
     }
 
     async fn readdir(
@@ -197,10 +204,9 @@ impl Master for MasterService {
         limit: u32,
         attrs: bool,
     ) -> Result<Logged<Listing>, FsError> {
-        self.check(session).await?;
-        self.leader
-            .reader
-            .readdir(inode, after, limit.min(ENTRIES_PER_ANSWER_MAX), attrs)
+        let limit = limit.min(ENTRIES_PER_ANSWER_MAX);
+        self.read(session, |reader| reader.readdir(inode, after, limit, attrs))
+            .await
     }
 
     async fn readlink(
@@ -209,8 +215,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Bytes>, FsError> {
-        self.check(session).await?;
-        self.leader.reader.readlink(inode)
+        self.read(session, |reader| reader.readlink(inode)).await
     }
 
     async fn getxattr(
@@ -220,8 +225,8 @@ impl Master for MasterService {
         inode: InodeId,
         name: Bytes,
     ) -> Result<Logged<Bytes>, FsError> {
-        self.check(session).await?;
-        self.leader.reader.getxattr(inode, &name)
+        self.read(session, |reader| reader.getxattr(inode, &name))
+            .await
     }
 
     async fn listxattr(
@@ -230,8 +235,7 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Vec<Bytes>>, FsError> {
-        self.check(session).await?;
-        self.leader.reader.listxattr(inode)
+        self.read(session, |reader| reader.listxattr(inode)).await
     }
 
     async fn statfs(self, _: Context) -> Result<Space, FsError> {

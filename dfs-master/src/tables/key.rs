@@ -111,6 +111,8 @@ pub enum Counter {
     Filesystem,
     /// `C n`: the numbers that were given out last.
     Numbers,
+    /// `C b`: where the log ended when the last leaders began.
+    Boots,
     /// `C t`: what it all comes to.
     Totals,
     /// `C p`: the log entry that a checkpoint is as of.
@@ -267,6 +269,7 @@ impl Key<'_> {
             Key::Counter(counter) => of(b'C').then(&[match counter {
                 Counter::Filesystem => b'f',
                 Counter::Numbers => b'n',
+                Counter::Boots => b'b',
                 Counter::Totals => b't',
                 Counter::Position => b'p',
             }]),
@@ -378,6 +381,7 @@ impl<'a> Parts<'a> {
         Some(Key::Counter(match self.letter()? {
             b'f' => Counter::Filesystem,
             b'n' => Counter::Numbers,
+            b'b' => Counter::Boots,
             b't' => Counter::Totals,
             b'p' => Counter::Position,
             _ => return None,

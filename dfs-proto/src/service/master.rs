@@ -23,9 +23,9 @@ pub trait Master {
     async fn open_session(hello: SessionHello) -> Result<SessionGrant, FsError>;
 
     /// Renews the session and hangs until something happened after event `after`, at most a third
-    /// of the term. `seen_index` is the highest log index that the session saw in an answer: if the
-    /// log ends below it, the answer is `SessionEnded`.
-    async fn events(session: SessionId, after: u64, seen_index: u64) -> Result<Events, FsError>;
+    /// of the term. `seen` is the highest place in the log that the session saw in an answer: if a
+    /// power cut took it, the answer is `SessionEnded`.
+    async fn events(session: SessionId, after: u64, seen: u64) -> Result<Events, FsError>;
 
     /// Makes a change, once, however often it arrives under the same ticket.
     async fn change(ticket: Ticket, change: Change) -> Result<Logged<Changed>, FsError>;

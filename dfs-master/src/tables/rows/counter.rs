@@ -26,6 +26,25 @@ pub struct NumbersRow {
     pub minion: u32,
 }
 
+/// Boots that are remembered, at the most: a session from before those is not believed.
+const BOOTS_MAX: usize = 256;
+
+/// Where the log ended when the last leaders began.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct BootsRow {
+    /// Boots with the last index that was left of the log, ascending.
+    pub boots: Vec<(u64, u64)>,
+}
+
+impl BootsRow {
+    /// Another leader begins.
+    pub fn begin(&mut self, boot: u64, log_end: u64) {
+        let spare = (self.boots.len() + 1).saturating_sub(BOOTS_MAX);
+        self.boots.drain(..spare);
+        self.boots.push((boot, log_end));
+    }
+}
+
 /// What it all comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TotalsRow {
@@ -63,6 +82,7 @@ macro_rules! counter {
 
 counter!(FilesystemRow, Filesystem, "file system");
 counter!(NumbersRow, Numbers, "numbers");
+counter!(BootsRow, Boots, "boots");
 counter!(TotalsRow, Totals, "totals");
 counter!(PositionRow, Position, "position");
 
@@ -83,6 +103,10 @@ mod tests {
             minion: 3,
         };
         golden::check((), &row, "436e", "01ac0203");
+        let row = BootsRow {
+            boots: vec![(1, 0), (2, 300)],
+        };
+        golden::check((), &row, "4362", "0102010002ac02");
         let row = TotalsRow {
             inodes: 1,
             stored: 2,

@@ -12,7 +12,7 @@ mod session;
 mod xattr;
 
 pub use block::{BlockRow, BlockState, ReplicaHealth, UnusedRow, WritingRow};
-pub use counter::{FilesystemRow, NumbersRow, PositionRow, TotalsRow};
+pub use counter::{BootsRow, FilesystemRow, NumbersRow, PositionRow, TotalsRow};
 pub use dirent::{DirentRow, ListingRow};
 pub use extent::{ExtentId, ExtentRow, TrimRow, UseId, UseRow};
 pub use inline::InlineRow;
