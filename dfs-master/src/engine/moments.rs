@@ -22,14 +22,12 @@ impl Moments {
         Moments { boots }
     }
 
-    fn own(&self) -> (u64, u64) {
-        self.boots.last().copied().unwrap_or_default()
-    }
-
-    /// What a session is told in place of `index`.
+    /// What a session is told in place of `index`, which is of an earlier leader where a change is
+    /// answered again.
     pub fn tell(&self, index: u64) -> u64 {
-        let (boot, base) = self.own();
-        boot << COUNTER_BITS | index.saturating_sub(base)
+        let mut before = self.boots.iter().rev();
+        let by = before.find(|(_, base)| *base < index);
+        by.map_or(0, |(boot, base)| boot << COUNTER_BITS | (index - base))
     }
 
     /// Whether a log that ends at index `last` has all that a session saw up to `told`.
@@ -68,6 +66,7 @@ mod tests {
         assert!(third.has(third.tell(300), 300));
         assert!(!third.has(third.tell(301), 300));
         assert!(third.has(0, 0));
+        assert_eq!(third.tell(90), kept, "an old answer is as old as it was");
         let forgetful = Moments::of(vec![(2, 90), (3, 150)]);
         assert!(!forgetful.has(kept, 300));
     }
