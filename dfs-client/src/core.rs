@@ -1,6 +1,7 @@
 //! What all files of one client share: the ways out, the caches, the bound on dirty bytes.
 
 use crate::{
+    audience::Audience,
     cache::{Absences, Attrs},
     error::Error,
     link::{Master, Minions},
@@ -9,14 +10,20 @@ use crate::{
     write::{Blocks, Buffers},
 };
 use dfs_host::clock::Clock;
-use dfs_proto::{id::InodeId, session::BadReplica};
-use parking_lot::Mutex;
+use dfs_proto::{
+    id::InodeId,
+    session::{BadReplica, Recall},
+};
+use parking_lot::{Mutex, RwLock};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore, mpsc},
-    time::timeout,
+    time::{sleep, timeout},
 };
+
+/// The longest that others keep what they were told: no lease lasts longer without a renewal.
+const KEPT_MAX: Duration = Duration::from_secs(10);
 
 /// Bad replicas that wait to be told to the master; more are dropped.
 const BAD_MAX: usize = 256;
@@ -30,6 +37,11 @@ pub(crate) struct Core {
     pub(crate) minions: Arc<Minions>,
     pub(crate) attrs: Attrs,
     pub(crate) absences: Absences,
+    /// Held by who tells others what they may keep, and by who forgets it: what was told before is
+    /// with them when they are told to forget.
+    pub(crate) gate: RwLock<()>,
+    /// Who is told to forget.
+    pub(crate) audience: Arc<dyn Audience>,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) blocks: Arc<Blocks>,
     pub(crate) buffers: Arc<Buffers>,
@@ -46,6 +58,7 @@ impl Core {
     pub(crate) fn new(
         settings: Settings,
         clock: Arc<dyn Clock>,
+        audience: Arc<dyn Audience>,
     ) -> Result<(Arc<Core>, mpsc::Receiver<BadReplica>), Error> {
         let settings = Arc::new(settings);
         let runtime = Handle::current();
@@ -62,8 +75,10 @@ impl Core {
         );
         let dirty_bytes = usize::try_from(settings.dirty_bytes).unwrap_or(usize::MAX);
         let core = Core {
-            attrs: Attrs::new(settings.attr_age),
-            absences: Absences::new(settings.attr_age),
+            attrs: Attrs::new(master.lease.clone()),
+            absences: Absences::default(),
+            gate: RwLock::default(),
+            audience,
             fetcher: Arc::new(fetcher),
             blocks,
             buffers: Arc::default(),
@@ -79,10 +94,27 @@ impl Core {
         Ok((Arc::new(core), bad_replicas))
     }
 
-    /// Has every question about names and attributes go to the master.
-    pub(crate) fn forget_names(&self) {
-        self.attrs.age_all();
-        self.absences.doubt_all();
+    /// Has every question about names and attributes go to the master, and others forget them.
+    pub(crate) async fn forget_names(&self) {
+        {
+            let _nobody_is_told = self.gate.write();
+            self.attrs.forget_all();
+            self.absences.doubt_all();
+        }
+        self.audience.forget_all(self.attrs.inodes()).await;
+        // Of inodes that are not known any more the kernel may keep what it was told so long ago.
+        if let Some(crowded) = self.attrs.crowded() {
+            sleep((crowded + KEPT_MAX).saturating_sub(self.now())).await;
+        }
+    }
+
+    /// Forgets what is recalled; done when others have, too.
+    pub(crate) async fn recalled(&self, recalls: Vec<Recall>) {
+        {
+            let _nobody_is_told = self.gate.write();
+            recalls.iter().for_each(|recall| self.attrs.recall(recall));
+        }
+        self.audience.forget(recalls).await;
     }
 
     /// Monotonic time.

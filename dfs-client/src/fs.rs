@@ -1,13 +1,21 @@
 //! The file system: every call, one method each.
 
 use crate::{
-    core::Core, error::Error, file::File, handle::OpenFile, settings::Settings, table::Table, tasks,
+    audience::{Audience, Nobody},
+    core::Core,
+    error::Error,
+    file::File,
+    handle::OpenFile,
+    link::{Source, Told},
+    settings::Settings,
+    table::Table,
+    tasks,
 };
 use bytes::Bytes;
 use dfs_host::clock::Clock;
 use dfs_proto::{
     attr::{Attr, FileKind, SetAttr},
-    change::{Caller, Change, Changed, Logged, Make},
+    change::{Caller, Change, Changed, Make},
     id::{InodeId, SessionId},
     name::Name,
     service::MasterClient,
@@ -78,7 +86,16 @@ impl fmt::Debug for Dfs {
 impl Dfs {
     /// Opens a session with the master, waiting for it up to the operation timeout.
     pub async fn connect(settings: Settings, clock: Arc<dyn Clock>) -> Result<Dfs, Error> {
-        let (core, bad) = Core::new(settings, clock)?;
+        Dfs::connect_for(settings, clock, Arc::new(Nobody)).await
+    }
+
+    /// As [`Dfs::connect`], for someone who keeps what it is told ([`Dfs::vouch`]).
+    pub async fn connect_for(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        audience: Arc<dyn Audience>,
+    ) -> Result<Dfs, Error> {
+        let (core, bad) = Core::new(settings, clock, audience)?;
         let session = core.master.session().await?;
         let stop = CancellationToken::new();
         let table = Arc::new(Table::default());
@@ -108,14 +125,10 @@ impl Dfs {
     }
 
     /// Takes in attributes, and answers them with what is written and not yet committed.
-    pub(crate) fn learn(&self, attr: Attr, index: u64) -> Attr {
-        let now = self.now();
-        self.core.attrs.learn(&attr, index, now);
-        if attr.kind == FileKind::Directory {
-            self.core.absences.heard(&attr, now);
-        }
+    pub(crate) fn learn(&self, attr: Attr, source: Source) -> Attr {
+        self.core.attrs.learn(&attr, source, self.now());
         if let Some(file) = self.table.get(attr.inode) {
-            file.heard(&attr, index);
+            file.heard(&attr, source.index);
         }
         self.overlaid(attr)
     }
@@ -131,7 +144,7 @@ impl Dfs {
 
     /// The answer of [`Dfs::getattr`], if it is fresh enough to be given without asking.
     pub fn try_getattr(&self, inode: InodeId) -> Option<Attr> {
-        let attr = self.core.attrs.attr(inode, self.now())?;
+        let (attr, _) = self.core.attrs.attr(inode, self.now())?;
         Some(self.overlaid(attr))
     }
 
@@ -153,7 +166,7 @@ impl Dfs {
                 Err(_) => return Ok(attr),
             },
         };
-        Ok(self.learn(answer.answer, answer.index))
+        Ok(self.learn(answer.answer, answer.source))
     }
 
     /// Sets attributes, size included, in order with what was written before.
@@ -163,13 +176,13 @@ impl Dfs {
         }
         let changed = self.change(Change::SetAttr { inode, set }).await?;
         match changed.answer {
-            Changed::Attr(attr) => Ok(self.learn(attr, changed.index)),
+            Changed::Attr(attr) => Ok(self.learn(attr, changed.source)),
             _ => Err(Error::Unfitting("to SetAttr".to_owned())),
         }
     }
 
     /// Makes a change in the session of now.
-    pub(crate) async fn change(&self, change: Change) -> Result<Logged<Changed>, Error> {
+    pub(crate) async fn change(&self, change: Change) -> Result<Told<Changed>, Error> {
         let session = self.core.master.session().await?;
         self.core.master.change(&session, change).await
     }
@@ -192,9 +205,9 @@ impl Dfs {
         };
         let session = self.core.master.session().await?;
         let made = self.core.master.change(&session, change).await;
-        let (attr, index) = self.made(parent, name, made)?;
+        let (attr, source) = self.made(parent, name, made)?;
         let now = self.now();
-        self.core.attrs.open(&attr, index, now);
+        self.core.attrs.open(&attr, source, now);
         let layout = Layout {
             until: u64::MAX,
             ..Layout::default()
@@ -203,7 +216,7 @@ impl Dfs {
             attr: attr.clone(),
             content: Content::Extents(layout),
         };
-        let held = self.table.add(&self.core, &session, view, index);
+        let held = self.table.add(&self.core, &session, view, source.index);
         Ok((attr, self.fresh_handle(held, append)?))
     }
 
@@ -213,8 +226,8 @@ impl Dfs {
         let (held, reopened) = match held {
             Some((file, seen)) => {
                 let handle = self.handle((file.clone(), seen), how.append);
-                let (view, index) = self.view_again(&file, how).await?;
-                let reopened = self.core.attrs.open(&view.attr, index, self.now());
+                let (view, source) = self.view_again(&file, how).await?;
+                let reopened = self.core.attrs.open(&view.attr, source, self.now());
                 (handle, reopened)
             }
             None => {
@@ -224,12 +237,12 @@ impl Dfs {
                     kill_privileges: how.kill_privileges,
                 };
                 let session = self.core.master.session().await?;
-                let Logged { index, answer } = self.core.master.change(&session, change).await?;
+                let Told { source, answer } = self.core.master.change(&session, change).await?;
                 let Changed::Opened(view) = answer else {
                     return Err(Error::Unfitting("to Open".to_owned()));
                 };
-                let reopened = self.core.attrs.open(&view.attr, index, self.now());
-                let held = self.table.add(&self.core, &session, view, index);
+                let reopened = self.core.attrs.open(&view.attr, source, self.now());
+                let held = self.table.add(&self.core, &session, view, source.index);
                 (self.fresh_handle(held, how.append)?, reopened)
             }
         };
@@ -258,7 +271,7 @@ impl Dfs {
         }
     }
 
-    async fn view_again(&self, file: &Arc<File>, how: OpenHow) -> Result<(View, u64), Error> {
+    async fn view_again(&self, file: &Arc<File>, how: OpenHow) -> Result<(View, Source), Error> {
         if how.truncate {
             return file.open_truncated(how.kill_privileges).await;
         }
@@ -266,9 +279,9 @@ impl Dfs {
         let view = |client: MasterClient, context, session: SessionId| async move {
             client.view(context, session, inode).await
         };
-        let Logged { index, answer } = self.core.master.ask("a view of a file", view).await?;
-        file.learn(answer.clone(), index);
-        Ok((answer, index))
+        let Told { source, answer } = self.core.master.ask("a view of a file", view).await?;
+        file.learn(answer.clone(), source.index);
+        Ok((answer, source))
     }
 
     /// At most `limit` entries of a directory after cookie `after`.
@@ -285,14 +298,15 @@ impl Dfs {
             let entries = client.readdir(context, session, inode, after, limit, attrs);
             entries.await
         };
-        let Logged { index, answer } = self.core.master.ask("a directory", readdir).await?;
+        let Told { source, answer } = self.core.master.ask("a directory", readdir).await?;
         let mut listing = answer;
         let now = self.now();
         for entry in &mut listing.entries {
             if let Some(attr) = entry.attr.take() {
                 let named = Some(attr.inode);
-                self.core.attrs.learn_name(inode, &entry.name, named, now);
-                entry.attr = Some(self.learn(attr, index));
+                let attrs = &self.core.attrs;
+                attrs.learn_name(inode, &entry.name, named, source, now);
+                entry.attr = Some(self.learn(attr, source));
             }
         }
         Ok(listing)
@@ -323,7 +337,7 @@ impl Dfs {
     pub async fn sync_directory(&self, inode: InodeId) -> Result<(), Error> {
         let _ = inode;
         let synced = self.change(Change::Sync).await?;
-        self.core.master.log_is_synced(synced.index);
+        self.core.master.log_is_synced(synced.source.index);
         Ok(())
     }
 

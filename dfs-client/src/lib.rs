@@ -3,6 +3,7 @@
 //! [`Dfs`] has one method for each call of a file system and speaks inodes, names and bytes; no
 //! FUSE type and no errno appears here, so that a mount, a gateway or a tool can stand on it alike.
 
+mod audience;
 mod cache;
 mod core;
 mod error;
@@ -15,9 +16,12 @@ mod read;
 mod settings;
 mod table;
 mod tasks;
+mod vouch;
 mod write;
 
+pub use audience::Audience;
 pub use error::Error;
 pub use fs::{Dfs, OpenHow, Opened};
 pub use handle::OpenFile;
 pub use settings::Settings;
+pub use vouch::{Kept, Vouch, absence};

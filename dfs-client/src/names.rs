@@ -1,10 +1,14 @@
 //! Names: what they name, and everything that changes that.
 
-use crate::{error::Error, fs::Dfs};
+use crate::{
+    error::Error,
+    fs::Dfs,
+    link::{Source, Told},
+};
 use bytes::Bytes;
 use dfs_proto::{
     attr::{Attr, FileKind},
-    change::{Caller, Change, Changed, Logged, Make, RenameMode, XattrMode},
+    change::{Caller, Change, Changed, Make, RenameMode, XattrMode},
     error::FsError,
     id::{BlockId, InodeId, SessionId},
     name::Name,
@@ -14,14 +18,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 impl Dfs {
-    /// The answer of [`Dfs::lookup`], if it is fresh enough to be given without asking.
+    /// The answer of [`Dfs::lookup`], if it may be given without asking.
     pub fn try_lookup(&self, parent: InodeId, name: &Name) -> Option<Result<Attr, Error>> {
         let now = self.now();
         match self.core.attrs.name(parent, name, now) {
-            Some(Some(inode)) => self.try_getattr(inode).map(Ok),
-            Some(None) => Some(Err(FsError::NotFound.into())),
+            Some((Some(inode), _)) => self.try_getattr(inode).map(Ok),
+            Some((None, _)) => Some(Err(FsError::NotFound.into())),
             None => {
-                let absent = self.core.absences.is_absent(parent, name, now);
+                let (directory, _) = self.core.attrs.attr(parent, now)?;
+                let absent = self.core.absences.is_absent(&directory, name);
                 absent.then(|| Err(FsError::NotFound.into()))
             }
         }
@@ -36,18 +41,14 @@ impl Dfs {
             let name = name.clone();
             async move { client.lookup(context, session, parent, name).await }
         };
-        match self.core.master.ask("a name", lookup).await {
-            Ok(Logged { index, answer }) => {
-                let now = self.now();
-                let named = Some(answer.inode);
-                self.core.attrs.learn_name(parent, name, named, now);
-                Ok(self.learn(answer, index))
-            }
-            Err(error) => {
-                self.core.attrs.forget_name(parent, name);
-                Err(error)
-            }
-        }
+        let asked = self.core.master.ask("a name", lookup).await;
+        let Told { source, answer } =
+            asked.inspect_err(|_| self.core.attrs.forget_name(parent, name))?;
+        let (now, named) = (self.now(), answer.as_ref().map(|attr| attr.inode));
+        let attrs = &self.core.attrs;
+        attrs.learn_name(parent, name, named, source, now);
+        let found = answer.ok_or(FsError::NotFound)?;
+        Ok(self.learn(found, source))
     }
 
     /// The directory that has directory `inode` as an entry.
@@ -55,8 +56,8 @@ impl Dfs {
         let parent = |client: MasterClient, context, session: SessionId| async move {
             client.parent(context, session, inode).await
         };
-        let Logged { index, answer } = self.core.master.ask("a parent", parent).await?;
-        Ok(self.learn(answer, index))
+        let Told { source, answer } = self.core.master.ask("a parent", parent).await?;
+        Ok(self.learn(answer, source))
     }
 
     /// mkdir, mknod, symlink; a file that is not opened.
@@ -77,11 +78,11 @@ impl Dfs {
             caller,
         };
         let made = self.change(change).await;
-        let (attr, index) = self.made(parent, name, made)?;
+        let (attr, source) = self.made(parent, name, made)?;
         if attr.kind == FileKind::Directory {
-            self.core.absences.made(&attr, self.now());
+            self.core.absences.made(&attr);
         }
-        Ok(self.learn(attr, index))
+        Ok(self.learn(attr, source))
     }
 
     /// Another name for an inode.
@@ -93,8 +94,8 @@ impl Dfs {
             name: name_here,
         };
         let made = self.change(change).await;
-        let (attr, index) = self.made(parent, name, made)?;
-        Ok(self.learn(attr, index))
+        let (attr, source) = self.made(parent, name, made)?;
+        Ok(self.learn(attr, source))
     }
 
     /// Takes in that something was put under a name; answers what, and when.
@@ -102,18 +103,19 @@ impl Dfs {
         &self,
         parent: InodeId,
         name: &Name,
-        made: Result<Logged<Changed>, Error>,
-    ) -> Result<(Attr, u64), Error> {
+        made: Result<Told<Changed>, Error>,
+    ) -> Result<(Attr, Source), Error> {
         self.core.attrs.forget_name(parent, name);
-        let Logged { index, answer } = made.inspect_err(|e| self.doubt(e, &[parent]))?;
+        let Told { source, answer } = made.inspect_err(|e| self.doubt(e, &[parent]))?;
         let Changed::Made { attr, parent: dir } = answer else {
             return Err(Error::Unfitting("to Make or Link".to_owned()));
         };
         let (now, named) = (self.now(), Some(attr.inode));
-        self.core.absences.changed(&dir, Some(name), now);
-        self.core.attrs.learn_name(parent, name, named, now);
-        self.learn(dir, index);
-        Ok((attr, index))
+        self.core.absences.changed(&dir, Some(name));
+        let attrs = &self.core.attrs;
+        attrs.learn_name(parent, name, named, source, now);
+        self.learn(dir, source);
+        Ok((attr, source))
     }
 
     /// A change of these directories failed: unless it was refused for another reason than what is
@@ -151,19 +153,21 @@ impl Dfs {
         &self,
         parent: InodeId,
         name: &Name,
-        removed: Result<Logged<Changed>, Error>,
+        removed: Result<Told<Changed>, Error>,
     ) -> Result<Attr, Error> {
         self.core.attrs.forget_name(parent, name);
-        let Logged { index, answer } = removed.inspect_err(|e| self.doubt(e, &[parent]))?;
+        let Told { source, answer } = removed.inspect_err(|e| self.doubt(e, &[parent]))?;
         let Changed::Removed { attr, parent: dir } = answer else {
             return Err(Error::Unfitting("to Unlink or Rmdir".to_owned()));
         };
-        self.core.absences.changed(&dir, None, self.now());
+        self.core.absences.changed(&dir, None);
+        let (attrs, now) = (&self.core.attrs, self.now());
+        attrs.learn_name(parent, name, None, source, now);
         if attr.kind == FileKind::Directory {
             self.core.absences.doubt(attr.inode);
         }
-        self.learn(dir, index);
-        Ok(self.learn(attr, index))
+        self.learn(dir, source);
+        Ok(self.learn(attr, source))
     }
 
     /// Moves a name. What stands under the new one is never replaced by bytes that are less safe
@@ -176,8 +180,9 @@ impl Dfs {
         new_name: &Name,
         mode: RenameMode,
     ) -> Result<(), Error> {
-        let source = self.core.attrs.name(parent, name, self.now()).flatten();
-        if let Some(file) = source.and_then(|inode| self.table.get(inode)) {
+        let moving = self.core.attrs.name(parent, name, self.now());
+        let moving = moving.and_then(|(inode, _)| inode);
+        if let Some(file) = moving.and_then(|inode| self.table.get(inode)) {
             file.flush().await?;
         }
         let change = Change::Rename {
@@ -199,7 +204,7 @@ impl Dfs {
         self.core.attrs.forget_name(parent, name);
         self.core.attrs.forget_name(new_parent, new_name);
         let both = [parent, new_parent];
-        let Logged { index, answer } = renamed.inspect_err(|e| self.doubt(e, &both))?;
+        let Told { source, answer } = renamed.inspect_err(|e| self.doubt(e, &both))?;
         let Changed::Renamed {
             attr,
             parent: dir,
@@ -213,16 +218,24 @@ impl Dfs {
         let absences = &self.core.absences;
         if parent != new_parent {
             // Exchanged, the other's name stays where it was.
-            absences.changed(&dir, None, now);
+            absences.changed(&dir, None);
         }
-        absences.changed(&new_dir, Some(new_name), now);
-        self.learn(dir, index);
-        self.learn(new_dir, index);
-        self.core.attrs.learn_name(new_parent, new_name, named, now);
-        self.learn(attr, index);
+        absences.changed(&new_dir, Some(new_name));
+        self.learn(dir, source);
+        self.learn(new_dir, source);
+        let attrs = &self.core.attrs;
+        attrs.learn_name(new_parent, new_name, named, source, now);
+        let left = match (mode, &other) {
+            (RenameMode::Exchange, Some(other)) => Some(other.inode),
+            _ => None,
+        };
+        if (parent, name) != (new_parent, new_name) {
+            attrs.learn_name(parent, name, left, source, now);
+        }
+        self.learn(attr, source);
         if let Some(other) = other {
             self.core.absences.doubt(other.inode);
-            self.learn(other, index);
+            self.learn(other, source);
         }
         Ok(())
     }
@@ -290,11 +303,11 @@ impl Dfs {
     }
 
     async fn changed_attr(&self, change: Change) -> Result<(), Error> {
-        let Logged { index, answer } = self.change(change).await?;
+        let Told { source, answer } = self.change(change).await?;
         let Changed::Attr(attr) = answer else {
             return Err(Error::Unfitting("to a change of attributes".to_owned()));
         };
-        self.learn(attr, index);
+        self.learn(attr, source);
         Ok(())
     }
 }

@@ -20,8 +20,6 @@ pub struct Settings {
     pub dirty_bytes: u64,
     /// The furthest that one reader is read ahead of.
     pub read_ahead_bytes: u64,
-    /// How long attributes, names and the absence of names may be answered without asking.
-    pub attr_age: Duration,
 }
 
 impl Default for Settings {
@@ -34,7 +32,6 @@ impl Default for Settings {
             cache_bytes: 256 << 20,
             dirty_bytes: 64 << 20,
             read_ahead_bytes: 16 << 20,
-            attr_age: Duration::from_secs(1),
         }
     }
 }

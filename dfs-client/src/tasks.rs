@@ -1,10 +1,16 @@
 //! What goes on beside the calls: the events of the session, the age of dirty bytes, lazy closes,
 //! syncs in the background, reports of bad replicas. All of it ends with the client.
 
-use crate::{core::Core, error::Error, link::Session, table::Table};
+use crate::{
+    core::Core,
+    error::Error,
+    link::{Session, Told},
+    table::Table,
+};
 use dfs_proto::{
     change::{Change, Changed},
-    session::{BadReplica, Event, Events},
+    id::InodeId,
+    session::{BadReplica, Event, Events, Recall},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -72,8 +78,8 @@ async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
         };
         match told {
             Ok(Events { last, events, .. }) => {
+                happened(core, table, events).await;
                 after = last;
-                events.into_iter().for_each(|event| happened(core, event));
             }
             Err(_) if session.ended.is_cancelled() => {
                 let old = session;
@@ -103,12 +109,39 @@ async fn next_session(core: &Core) -> Arc<Session> {
     }
 }
 
-fn happened(core: &Core, event: Event) {
-    match event {
-        Event::Roster(roster) => core.minions.learn(roster),
-        Event::SealSoon(block) => core.blocks.seal_soon(block),
-        Event::ForgetAll => core.forget_names(),
+fn everything_of(inode: InodeId) -> Recall {
+    Recall {
+        inode,
+        names: Vec::new(),
+        whole: false,
+        content: true,
     }
+}
+
+/// Takes events in; done when what they recall is forgotten everywhere, because asking for the next
+/// ones says so.
+async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
+    let mut recalls = Vec::new();
+    for event in events {
+        match event {
+            Event::Roster(roster) => core.minions.learn(roster),
+            Event::SealSoon(block) => core.blocks.seal_soon(block),
+            Event::Recall(recall) => recalls.push(recall),
+            Event::ForgetAll => {
+                core.forget_names().await;
+                recalls.extend(table.all().iter().map(|file| everything_of(file.inode)));
+            }
+        }
+    }
+    if recalls.is_empty() {
+        return;
+    }
+    for recall in &recalls {
+        if let Some(file) = table.get(recall.inode) {
+            file.recalled();
+        }
+    }
+    core.recalled(recalls).await;
 }
 
 /// The old session is over: what it had not sent is lost, what has no name is gone, everything else
@@ -117,7 +150,7 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
     if let Some(grant) = core.master.take_grant() {
         core.minions.granted(grant);
     }
-    core.forget_names();
+    core.forget_names().await;
     core.blocks.forget();
     for file in table.all() {
         if file.session().id == session.id {
@@ -135,9 +168,9 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
             kill_privileges: false,
         };
         match core.master.change(session, open).await {
-            Ok(logged) => {
-                if let Changed::Opened(view) = logged.answer {
-                    file.move_to(session.clone(), view, logged.index);
+            Ok(Told { source, answer }) => {
+                if let Changed::Opened(view) = answer {
+                    file.move_to(session.clone(), view, source.index);
                 }
             }
             Err(error) => {

@@ -14,5 +14,6 @@ pub mod mount;
 mod reading;
 mod root;
 mod settings;
+mod tell;
 
 pub use settings::Settings;

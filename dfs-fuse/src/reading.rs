@@ -8,16 +8,13 @@
 use crate::{
     answer::{Answers, Refuse, Request},
     attr,
+    invalidate::Invalidator,
     listing::{self, AFTER_DOT, AFTER_DOTS, OpenDirectory},
     root::Root,
 };
-use dfs_client::Dfs;
+use dfs_client::{Dfs, Kept};
 use dfs_host::clock::Clock;
-use dfs_proto::{
-    attr::{Attr, FileKind},
-    id::InodeId,
-    view::Entry,
-};
+use dfs_proto::{attr::FileKind, id::InodeId, view::Entry};
 use fuser::{FileAttr, FileType, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc, time::Duration};
 
@@ -63,7 +60,7 @@ pub(crate) struct Reader {
     pub(crate) dfs: Dfs,
     pub(crate) root: Arc<Root>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ttl: Duration,
+    pub(crate) invalidator: Invalidator,
 }
 
 impl Reader {
@@ -126,16 +123,18 @@ impl Reader {
         ];
         for (next, name, inode) in dots {
             let dot = directory_of(inode);
-            if offset < next && page.full(next, OsStr::new(name), &dot, self.ttl) {
+            if offset < next && page.full(next, OsStr::new(name), &dot, Duration::ZERO) {
                 return;
             }
         }
-        let window = directory.window();
+        let (window, vouch) = (directory.window(), self.dfs.vouch());
         for entry in window.entries_after(listing::cookie_before(offset)) {
-            if P::ATTRS && entry.attr.is_none() {
-                return;
-            }
-            if self.add(page, entry, entry.attr.as_ref()) {
+            let kept = match &entry.attr {
+                Some(attr) => vouch.name_or(directory.inode, &entry.name, Some(attr.clone())),
+                None if P::ATTRS => return,
+                None => Kept::default(),
+            };
+            if self.add(page, entry, &kept) {
                 return;
             }
         }
@@ -154,17 +153,17 @@ impl Reader {
         if !window.tells(after, P::ATTRS, self.clock.monotonic()) {
             return false;
         }
-        let mut added = false;
+        let (mut added, vouch) = (false, self.dfs.vouch());
         for entry in window.entries_after(after) {
-            let attr = if P::ATTRS {
-                let Some(attr) = self.dfs.try_getattr(entry.inode) else {
+            let kept = if P::ATTRS {
+                let Some((attr, _)) = vouch.attr(entry.inode) else {
                     return added;
                 };
-                Some(attr)
+                vouch.name_or(directory.inode, &entry.name, Some(attr))
             } else {
-                None
+                Kept::default()
             };
-            if self.add(page, entry, attr.as_ref()) {
+            if self.add(page, entry, &kept) {
                 return true;
             }
             added = true;
@@ -172,11 +171,13 @@ impl Reader {
         added || window.is_at_end(after)
     }
 
-    fn add<P: Page>(&self, page: &mut P, entry: &Entry, attr: Option<&Attr>) -> bool {
+    fn add<P: Page>(&self, page: &mut P, entry: &Entry, kept: &Kept) -> bool {
         let next = listing::offset_after(entry.cookie);
         let name = OsStr::from_bytes(entry.name.as_bytes());
+        let attr = kept.attr.as_ref();
         let known = attr.map_or_else(|| kind_only(entry.inode, entry.kind), attr::to_kernel);
-        page.full(next, name, &known, self.ttl)
+        let both = kept.attr_for.min(self.invalidator.name_ttl(kept.name_for));
+        page.full(next, name, &known, both)
     }
 }
 

@@ -197,7 +197,7 @@ fn main() {
     lookups("lookup, file");
     let began = moment(&clock);
     let listed = reader
-        .readdir(directory(5000), 0, 1000, true)
+        .readdir(directory(5000), 0, 1000, true, |_| false)
         .expect("lists")
         .answer;
     report(

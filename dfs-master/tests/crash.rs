@@ -114,7 +114,13 @@ impl Client {
                 .events(within(SOON), session, 0, self.seen)
                 .await;
             match events {
-                Ok(_) => assert!(!lost, "it saw what was lost, and was let go on"),
+                Ok(told) => {
+                    assert!(!lost, "it saw what was lost, and was let go on");
+                    // It has forgotten what it was told to forget.
+                    let service = service.clone();
+                    let confirmed = service.events(within(SOON), session, told.last, self.seen);
+                    confirmed.await.expect("goes on");
+                }
                 Err(FsError::SessionEnded(_)) => {
                     self.session = None;
                     self.in_flight = None;

@@ -163,7 +163,14 @@ async fn names_and_sessions_survive_a_restart() {
         .events(within(SOON), session, 0, index)
         .await
         .expect("called");
-    assert!(told.expect("the log has all").synced_index >= index);
+    let told = told.expect("the log has all");
+    assert!(told.synced_index >= index);
+    assert_eq!(told.events.first(), Some(&Event::ForgetAll));
+    let told = master
+        .events(within(SOON), session, told.last, index)
+        .await
+        .expect("called");
+    assert!(told.expect("confirmed").events.is_empty());
     let repeat = change(&master, ticket(session, 100), make("f99"))
         .await
         .expect("repeated");
@@ -173,7 +180,10 @@ async fn names_and_sessions_survive_a_restart() {
         .lookup(within(SOON), session, InodeId::ROOT, name)
         .await
         .expect("called");
-    assert_eq!(found.expect("there").answer.inode, inodes[7]);
+    assert_eq!(
+        found.expect("there").answer.map(|attr| attr.inode),
+        Some(inodes[7])
+    );
     let next = made(
         change(&master, ticket(session, 101), make("g"))
             .await

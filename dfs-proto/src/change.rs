@@ -42,6 +42,8 @@ pub struct Logged<T> {
     ///
     /// [`COUNTER_BITS`]: crate::id::COUNTER_BITS
     pub index: u64,
+    /// Whether the answer may be kept: the session will be told before anything in it changes.
+    pub leased: bool,
     /// The answer.
     pub answer: T,
 }

@@ -1,8 +1,9 @@
 //! Sessions: how a client is known to the master, and what it is told while it hangs on.
 
 use crate::{
-    id::{BlockId, FilesystemId, MinionId, SessionId},
+    id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     minion::MinionEntry,
+    name::Name,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub struct SessionGrant {
     /// Milliseconds without a renewal after which the session is fenced. Every answer to `events`
     /// renews it.
     pub term_ms: u32,
+    /// Milliseconds after the sending of the last answered call of `events` for which what was
+    /// leased may be used.
+    pub lease_ms: u32,
     /// Copies that a new block gets.
     pub copies: u32,
     /// The minions.
@@ -56,8 +60,25 @@ pub enum Event {
     /// A block of this session should be ended by its writer (its minion is draining or suspect):
     /// seal it and move on.
     SealSoon(BlockId),
-    /// Too much happened to tell it: forget every cache.
+    /// Something leased is about to change.
+    Recall(Recall),
+    /// Forget everything that was leased, and every cache: too much happened to tell it, or the
+    /// master was started anew.
     ForgetAll,
+}
+
+/// A lease is taken back, or a part of it. The session asks for further events, with the number of
+/// this one, only when it and whoever it told have forgotten.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recall {
+    /// Of which inode: its attributes and, of a file, its content are to be forgotten.
+    pub inode: InodeId,
+    /// What these names of the directory name is to be forgotten.
+    pub names: Vec<Name>,
+    /// All names of the directory are to be forgotten. Without that, those not named stay leased.
+    pub whole: bool,
+    /// The bytes of the file change, too.
+    pub content: bool,
 }
 
 /// What a client found wrong with a replica.

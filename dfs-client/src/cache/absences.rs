@@ -3,8 +3,8 @@
 //! Before it makes a file, the kernel asks whether the name is there. In a directory that this
 //! client made itself, and in which nobody else has changed anything since, it knows the answer:
 //! each answer to a change carries the directory's data version, which counts the changes, and
-//! where the versions of the own changes leave no gap there were no others. As with everything
-//! that is remembered of names, it holds for a moment after the master last confirmed it.
+//! where the versions of the own changes leave no gap there were no others. It is asked only while
+//! the directory's attributes are leased, and so its version is the one that holds.
 //!
 //! Of the names that are there only a hash is kept, and none is ever taken out: what is found
 //! here is asked for, what is not found is not there.
@@ -16,7 +16,6 @@ use std::{
     collections::{BTreeSet, HashSet},
     hash::{BuildHasher, RandomState},
     num::NonZeroUsize,
-    time::Duration,
 };
 
 const DIRECTORIES_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -37,10 +36,6 @@ struct Directory {
     version: u64,
     /// Versions above it that were ours too.
     early: BTreeSet<u64>,
-    /// The highest version that was heard of.
-    heard: u64,
-    /// When the master last said so.
-    at: Duration,
 }
 
 #[derive(Debug)]
@@ -52,16 +47,13 @@ struct World {
 /// The directories that are known whole.
 #[derive(Debug)]
 pub(crate) struct Absences {
-    fresh_for: Duration,
     hasher: RandomState,
     world: Mutex<World>,
 }
 
-impl Absences {
-    /// What was confirmed holds for this long.
-    pub(crate) fn new(fresh_for: Duration) -> Absences {
+impl Default for Absences {
+    fn default() -> Absences {
         Absences {
-            fresh_for,
             hasher: RandomState::new(),
             world: Mutex::new(World {
                 directories: LruCache::new(DIRECTORIES_MAX),
@@ -69,25 +61,25 @@ impl Absences {
             }),
         }
     }
+}
 
-    /// Whether `parent` has nothing under `name`; `false` where that is not known.
-    pub(crate) fn is_absent(&self, parent: InodeId, name: &Name, now: Duration) -> bool {
+impl Absences {
+    /// Whether `directory`, which is so now, has nothing under `name`; `false` where that is not
+    /// known.
+    pub(crate) fn is_absent(&self, directory: &Attr, name: &Name) -> bool {
         let hash = self.hasher.hash_one(name);
         let mut world = self.world.lock();
-        let Some(directory) = world.directories.get(&parent) else {
+        let Some(known) = world.directories.get(&directory.inode) else {
             return false;
         };
-        let whole = directory.early.is_empty() && directory.heard == directory.version;
-        let fresh = directory.at + self.fresh_for > now;
-        whole && fresh && !directory.names.contains(&hash)
+        let whole = known.early.is_empty() && known.version == directory.data_version;
+        whole && !known.names.contains(&hash)
     }
 
     /// This client made a directory: it is empty.
-    pub(crate) fn made(&self, directory: &Attr, now: Duration) {
+    pub(crate) fn made(&self, directory: &Attr) {
         let fresh = Directory {
             version: directory.data_version,
-            heard: directory.data_version,
-            at: now,
             ..Directory::default()
         };
         let mut world = self.world.lock();
@@ -97,7 +89,7 @@ impl Absences {
 
     /// This client changed a directory, which is now as `directory` says, and has `name` in it if
     /// something was put there.
-    pub(crate) fn changed(&self, directory: &Attr, name: Option<&Name>, now: Duration) {
+    pub(crate) fn changed(&self, directory: &Attr, name: Option<&Name>) {
         let hash = name.map(|name| self.hasher.hash_one(name));
         let mut world = self.world.lock();
         let Some(known) = world.directories.peek_mut(&directory.inode) else {
@@ -106,9 +98,7 @@ impl Absences {
         known.early.insert(directory.data_version);
         while known.early.remove(&(known.version + 1)) {
             known.version += 1;
-            known.at = now;
         }
-        known.heard = known.heard.max(directory.data_version);
         let added = hash.is_some_and(|hash| known.names.insert(hash));
         let too_much = known.names.len() > NAMES_MAX || known.early.len() > EARLY_MAX;
         world.names += usize::from(added);
@@ -118,18 +108,6 @@ impl Absences {
         while world.names > ALL_NAMES_MAX {
             let gone = world.directories.pop_lru();
             world.names -= gone.map_or(0, |(_, d)| d.names.len());
-        }
-    }
-
-    /// The master told what a directory is now.
-    pub(crate) fn heard(&self, directory: &Attr, now: Duration) {
-        let mut world = self.world.lock();
-        let Some(known) = world.directories.peek_mut(&directory.inode) else {
-            return;
-        };
-        known.heard = known.heard.max(directory.data_version);
-        if known.version == directory.data_version {
-            known.at = known.at.max(now);
         }
     }
 
@@ -159,39 +137,34 @@ mod tests {
     use crate::cache::attrs::tests::attr;
     use proptest::prelude::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-    const DIRECTORY: InodeId = InodeId(5);
-
     fn name(number: u8) -> Name {
         Name::new(format!("n{number}").as_bytes()).expect("a name")
     }
 
     fn known() -> Absences {
-        let known = Absences::new(SECOND);
-        known.made(&attr(1, 0), SECOND);
+        let known = Absences::default();
+        known.made(&attr(1, 0));
         known
     }
 
     #[test]
-    fn what_was_put_there_is_not_absent_and_everything_else_is_while_it_is_fresh() {
+    fn what_was_put_there_is_not_absent_and_everything_else_is() {
         let known = known();
-        known.changed(&attr(2, 1), Some(&name(1)), SECOND);
-        assert!(!known.is_absent(DIRECTORY, &name(1), SECOND));
-        assert!(known.is_absent(DIRECTORY, &name(2), SECOND));
-        assert!(!known.is_absent(DIRECTORY, &name(2), SECOND * 2));
-        known.heard(&attr(2, 1), SECOND * 2);
-        assert!(known.is_absent(DIRECTORY, &name(2), SECOND * 2));
-        known.doubt(DIRECTORY);
-        assert!(!known.is_absent(DIRECTORY, &name(2), SECOND * 2));
+        let now = attr(2, 1);
+        known.changed(&now, Some(&name(1)));
+        assert!(!known.is_absent(&now, &name(1)));
+        assert!(known.is_absent(&now, &name(2)));
+        known.doubt(now.inode);
+        assert!(!known.is_absent(&now, &name(2)));
     }
 
     #[test]
     fn a_change_by_another_ends_it() {
         let known = known();
-        known.changed(&attr(3, 2), Some(&name(1)), SECOND);
-        assert!(!known.is_absent(DIRECTORY, &name(2), SECOND));
-        known.changed(&attr(4, 3), Some(&name(3)), SECOND);
-        assert!(!known.is_absent(DIRECTORY, &name(2), SECOND));
+        known.changed(&attr(2, 1), Some(&name(1)));
+        assert!(!known.is_absent(&attr(3, 2), &name(2)));
+        known.changed(&attr(4, 3), Some(&name(3)));
+        assert!(!known.is_absent(&attr(4, 3), &name(2)));
     }
 
     proptest! {
@@ -206,12 +179,12 @@ mod tests {
             for number in order {
                 if Some(number) != foreign {
                     let now = attr(2 + u64::from(number), 1);
-                    known.changed(&now, Some(&name(number)), SECOND);
+                    known.changed(&now, Some(&name(number)));
                 }
             }
-            known.heard(&attr(41, 40), SECOND);
-            prop_assert_eq!(known.is_absent(DIRECTORY, &name(41), SECOND), foreign.is_none());
-            prop_assert!(!known.is_absent(DIRECTORY, &name(7), SECOND));
+            let now = attr(41, 40);
+            prop_assert_eq!(known.is_absent(&now, &name(41)), foreign.is_none());
+            prop_assert!(!known.is_absent(&now, &name(7)));
         }
     }
 }

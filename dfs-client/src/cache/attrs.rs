@@ -1,21 +1,29 @@
 //! Attributes and names, as the master last told them.
 //!
-//! Answers are given for as long as they are fresh; an older one is kept, to tell at the next open
+//! Answers are given for as long as they are leased; an older one is kept, to tell at the next open
 //! whether what the kernel was told still holds. Answers can overtake each other: the one with the
-//! larger log index wins.
+//! larger log index wins. One that was asked for before a recall of its inode is not kept as leased,
+//! whenever it comes.
 
-use dfs_proto::{attr::Attr, id::InodeId, name::Name};
+use super::recalls::Recalls;
+use crate::link::{Lease, Source};
+use dfs_proto::{attr::Attr, id::InodeId, name::Name, session::Recall};
 use lru::LruCache;
 use parking_lot::Mutex;
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 const INODES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 const NAMES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// The master forgets a lease some time after it was last given; this client a little earlier.
+const LEASE_AGE: Duration = Duration::from_secs(270);
 
 #[derive(Debug)]
 struct Known {
     attr: Attr,
     index: u64,
+    /// See [`Source::stamp`].
+    stamp: Option<u64>,
     at: Duration,
     /// The data version that pages in the kernel are right for.
     pages: Option<u64>,
@@ -24,6 +32,8 @@ struct Known {
 #[derive(Debug, Clone, Copy)]
 struct Named {
     inode: Option<InodeId>,
+    index: u64,
+    stamp: Option<u64>,
     at: Duration,
 }
 
@@ -39,26 +49,46 @@ pub(crate) struct Reopened {
 /// The cache of attributes and names.
 #[derive(Debug)]
 pub(crate) struct Attrs {
-    fresh_for: Duration,
+    lease: Arc<Lease>,
+    /// Of attributes, and of single names.
+    recalls: Recalls,
+    /// Of all names of a directory.
+    whole: Recalls,
     inodes: Mutex<LruCache<InodeId, Known>>,
     names: Mutex<LruCache<(InodeId, Name), Named>>,
+    /// When leased attributes last had to make room for others.
+    crowded: Mutex<Option<Duration>>,
 }
 
 impl Attrs {
-    /// Answers are fresh for this long.
-    pub(crate) fn new(fresh_for: Duration) -> Attrs {
+    /// Answers are given while this lease holds.
+    pub(crate) fn new(lease: Arc<Lease>) -> Attrs {
         Attrs {
-            fresh_for,
+            lease,
+            recalls: Recalls::default(),
+            whole: Recalls::default(),
             inodes: Mutex::new(LruCache::new(INODES_MAX)),
             names: Mutex::new(LruCache::new(NAMES_MAX)),
+            crowded: Mutex::new(None),
         }
     }
 
-    /// The attributes of an inode, if they are fresh.
-    pub(crate) fn attr(&self, inode: InodeId, now: Duration) -> Option<Attr> {
+    /// For how long something of this stamp and age may be answered; `None` if it may not.
+    fn left(&self, stamp: Option<u64>, at: Duration, now: Duration) -> Option<Duration> {
+        let kept = stamp.is_some_and(|stamp| self.lease.keeps(stamp));
+        let left = self
+            .lease
+            .left(now)
+            .min((at + LEASE_AGE).saturating_sub(now));
+        (kept && !left.is_zero()).then_some(left)
+    }
+
+    /// The attributes of an inode, if they may be answered, and for how long.
+    pub(crate) fn attr(&self, inode: InodeId, now: Duration) -> Option<(Attr, Duration)> {
         let mut inodes = self.inodes.lock();
         let known = inodes.get(&inode)?;
-        (known.at + self.fresh_for > now).then(|| known.attr.clone())
+        let left = self.left(known.stamp, known.at, now)?;
+        Some((known.attr.clone(), left))
     }
 
     /// The attributes of an inode, however old.
@@ -66,30 +96,47 @@ impl Attrs {
         self.inodes.lock().peek(&inode).map(|k| k.attr.clone())
     }
 
-    /// Takes in attributes that were true at log index `index`.
-    pub(crate) fn learn(&self, attr: &Attr, index: u64, now: Duration) {
+    /// The inodes that something is known of.
+    pub(crate) fn inodes(&self) -> Vec<InodeId> {
+        self.inodes.lock().iter().map(|(inode, _)| *inode).collect()
+    }
+
+    /// When leased attributes last had to make room for others.
+    pub(crate) fn crowded(&self) -> Option<Duration> {
+        *self.crowded.lock()
+    }
+
+    /// Takes in attributes.
+    pub(crate) fn learn(&self, attr: &Attr, source: Source, now: Duration) {
         let mut inodes = self.inodes.lock();
+        let keeps = |stamp: &u64| self.recalls.keeps(attr.inode, *stamp);
+        let stamp = source.stamp.filter(keeps);
         if let Some(known) = inodes.get_mut(&attr.inode) {
-            if known.index <= index {
+            if known.index <= source.index {
                 known.attr.clone_from(attr);
-                known.index = index;
+                known.index = source.index;
+                known.stamp = stamp;
                 known.at = now;
             }
             return;
         }
         let known = Known {
             attr: attr.clone(),
-            index,
+            index: source.index,
+            stamp,
             at: now,
             pages: None,
         };
-        inodes.put(attr.inode, known);
+        let gone = inodes.push(attr.inode, known);
+        if gone.is_some_and(|(_, known)| known.stamp.is_some()) {
+            *self.crowded.lock() = Some(now);
+        }
     }
 
     /// Takes in the attributes after an own commit that was based on data version `base`: pages
     /// that were right before are right now, because the kernel has the same writes.
-    pub(crate) fn learn_own(&self, attr: &Attr, base: u64, index: u64, now: Duration) {
-        self.learn(attr, index, now);
+    pub(crate) fn learn_own(&self, attr: &Attr, base: u64, source: Source, now: Duration) {
+        self.learn(attr, source, now);
         let mut inodes = self.inodes.lock();
         if let Some(known) = inodes.get_mut(&attr.inode) {
             let only_ours = attr.data_version == base + 1 || attr.data_version == base;
@@ -99,37 +146,37 @@ impl Attrs {
         }
     }
 
-    /// Takes in what a file is at the moment it is opened; `told_size` is the size that the kernel
-    /// knows, with what was written and not yet committed.
-    pub(crate) fn open(&self, attr: &Attr, index: u64, now: Duration) -> Reopened {
-        let mut inodes = self.inodes.lock();
-        let before = inodes
-            .peek(&attr.inode)
-            .map(|k| (k.attr.data_version, k.attr.size, k.pages));
+    /// Takes in what a file is at the moment it is opened.
+    pub(crate) fn open(&self, attr: &Attr, source: Source, now: Duration) -> Reopened {
+        let before = {
+            let inodes = self.inodes.lock();
+            let known = inodes.peek(&attr.inode);
+            known.map(|k| (k.attr.data_version, k.attr.size, k.pages))
+        };
         let reopened = Reopened {
             keep_pages: before.is_some_and(|(_, _, pages)| pages == Some(attr.data_version)),
             moved: before != Some((attr.data_version, attr.size, before.and_then(|b| b.2))),
         };
-        let known = Known {
-            attr: attr.clone(),
-            index,
-            at: now,
-            pages: Some(attr.data_version),
-        };
-        inodes.put(attr.inode, known);
+        self.learn(attr, source, now);
+        if let Some(known) = self.inodes.lock().get_mut(&attr.inode) {
+            known.pages = Some(attr.data_version);
+        }
         reopened
     }
 
-    /// What a name names: `None` if that is not known, `Some(None)` if it names nothing.
+    /// What a name names, and for how long that may be answered: `None` if it is not known,
+    /// `Some(None)` if it names nothing.
     pub(crate) fn name(
         &self,
         parent: InodeId,
         name: &Name,
         now: Duration,
-    ) -> Option<Option<InodeId>> {
+    ) -> Option<(Option<InodeId>, Duration)> {
         let mut names = self.names.lock();
         let named = names.get(&(parent, name.clone()))?;
-        (named.at + self.fresh_for > now).then_some(named.inode)
+        let whole = named.stamp.filter(|stamp| self.whole.keeps(parent, *stamp));
+        let left = self.left(whole, named.at, now)?;
+        Some((named.inode, left))
     }
 
     /// Takes in what a name names.
@@ -138,22 +185,55 @@ impl Attrs {
         parent: InodeId,
         name: &Name,
         inode: Option<InodeId>,
+        source: Source,
         now: Duration,
     ) {
         let key = (parent, name.clone());
-        self.names.lock().put(key, Named { inode, at: now });
+        let mut names = self.names.lock();
+        if names
+            .peek(&key)
+            .is_some_and(|known| known.index > source.index)
+        {
+            return;
+        }
+        let keeps = |stamp: &u64| self.recalls.keeps(parent, *stamp);
+        let named = Named {
+            inode,
+            index: source.index,
+            stamp: source.stamp.filter(keeps),
+            at: now,
+        };
+        names.put(key, named);
     }
 
     /// Forgets a name.
     pub(crate) fn forget_name(&self, parent: InodeId, name: &Name) {
-        self.names.lock().pop(&(parent, name.clone()));
+        if let Some(named) = self.names.lock().peek_mut(&(parent, name.clone())) {
+            named.stamp = None;
+        }
     }
 
-    /// Has every question go to the master.
-    pub(crate) fn age_all(&self) {
+    /// Forgets what is recalled; the attributes are kept, to be compared, and not answered.
+    pub(crate) fn recall(&self, recall: &Recall) {
+        let number = self.lease.recall();
+        self.recalls.note(recall.inode, number);
+        if recall.whole {
+            self.whole.note(recall.inode, number);
+        }
+        for name in &recall.names {
+            self.forget_name(recall.inode, name);
+        }
+        if let Some(known) = self.inodes.lock().peek_mut(&recall.inode) {
+            known.stamp = None;
+        }
+    }
+
+    /// Forgets everything, also what is on its way. Log places of another session's may come.
+    pub(crate) fn forget_all(&self) {
+        self.lease.forget_all();
         self.names.lock().clear();
         for (_, known) in self.inodes.lock().iter_mut() {
-            known.at = Duration::ZERO;
+            known.stamp = None;
             known.index = 0;
         }
     }
@@ -166,7 +246,7 @@ pub(super) mod tests {
 
     pub(in crate::cache) fn attr(data_version: u64, size: u64) -> Attr {
         Attr {
-            inode: InodeId(5),
+            inode: FILE,
             kind: FileKind::File,
             mode: 0o644,
             uid: 0,
@@ -185,56 +265,95 @@ pub(super) mod tests {
         }
     }
 
+    const FILE: InodeId = InodeId(5);
+    const DIR: InodeId = InodeId(6);
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn leased() -> (Arc<Lease>, Attrs) {
+        let lease = Arc::new(Lease::default());
+        lease.renew(Duration::ZERO, SECOND * 8, Duration::ZERO);
+        let attrs = Attrs::new(lease.clone());
+        (lease, attrs)
+    }
+
+    fn source(lease: &Lease, index: u64) -> Source {
+        let stamp = Some(lease.stamp());
+        Source { index, stamp }
+    }
+
+    fn recall(inode: InodeId, names: Vec<Name>, whole: bool) -> Recall {
+        Recall {
+            inode,
+            names,
+            whole,
+            content: false,
+        }
+    }
+
     #[test]
-    fn an_answer_is_given_while_it_is_fresh_and_the_later_one_wins() {
-        let cache = Attrs::new(SECOND);
-        cache.learn(&attr(2, 10), 7, SECOND);
-        cache.learn(&attr(1, 5), 6, SECOND);
-        assert_eq!(cache.attr(InodeId(5), SECOND).map(|a| a.size), Some(10));
-        assert_eq!(cache.attr(InodeId(5), SECOND * 2), None);
-        assert_eq!(cache.old_attr(InodeId(5)).map(|a| a.size), Some(10));
+    fn an_answer_is_given_while_it_is_leased_and_the_later_one_wins() {
+        let (lease, cache) = leased();
+        cache.learn(&attr(2, 10), source(&lease, 7), SECOND);
+        cache.learn(&attr(1, 5), source(&lease, 6), SECOND);
+        let told = cache.attr(FILE, SECOND).map(|(a, left)| (a.size, left));
+        assert_eq!(told, Some((10, SECOND * 7)));
+        assert_eq!(cache.attr(FILE, SECOND * 9), None);
+        assert_eq!(cache.old_attr(FILE).map(|a| a.size), Some(10));
+        let (index, stamp) = (8, None);
+        cache.learn(&attr(3, 11), Source { index, stamp }, SECOND);
+        assert_eq!(cache.attr(FILE, SECOND), None, "not leased");
+    }
+
+    #[test]
+    fn what_was_asked_for_before_a_recall_is_not_kept() {
+        let (lease, cache) = leased();
+        let before = source(&lease, 7);
+        cache.recall(&recall(FILE, Vec::new(), true));
+        cache.learn(&attr(2, 10), before, SECOND);
+        assert_eq!(cache.attr(FILE, SECOND), None);
+        cache.learn(&attr(2, 10), source(&lease, 8), SECOND);
+        assert!(cache.attr(FILE, SECOND).is_some());
+        cache.forget_all();
+        assert_eq!(cache.attr(FILE, SECOND), None);
+    }
+
+    #[test]
+    fn a_recalled_name_is_forgotten_and_its_neighbours_are_not() {
+        let (lease, cache) = leased();
+        let name = |text: &str| Name::new(text.as_bytes()).expect("a name");
+        let (one, two) = (name("one"), name("two"));
+        cache.learn_name(DIR, &one, Some(FILE), source(&lease, 1), SECOND);
+        cache.learn_name(DIR, &two, None, source(&lease, 1), SECOND);
+        cache.recall(&recall(DIR, vec![one.clone()], false));
+        assert_eq!(cache.name(DIR, &one, SECOND), None);
+        assert_eq!(
+            cache.name(DIR, &two, SECOND).map(|(named, _)| named),
+            Some(None)
+        );
+        cache.learn_name(DIR, &one, None, source(&lease, 3), SECOND);
+        cache.learn_name(DIR, &one, Some(FILE), source(&lease, 2), SECOND);
+        assert_eq!(
+            cache.name(DIR, &one, SECOND).map(|(named, _)| named),
+            Some(None)
+        );
+        cache.recall(&recall(DIR, Vec::new(), true));
+        assert_eq!(cache.name(DIR, &one, SECOND), None);
+        assert_eq!(cache.name(DIR, &two, SECOND), None);
     }
 
     #[test]
     fn pages_are_kept_over_own_writes_and_dropped_after_those_of_others() {
-        let cache = Attrs::new(SECOND);
-        let first = cache.open(&attr(1, 5), 1, SECOND);
-        assert!(!first.keep_pages);
-        let again = cache.open(&attr(1, 5), 1, SECOND);
-        assert_eq!(
-            again,
-            Reopened {
-                keep_pages: true,
-                moved: false
-            }
-        );
-        cache.learn_own(&attr(2, 9), 1, 2, SECOND);
-        let again = cache.open(&attr(2, 9), 2, SECOND);
-        assert_eq!(
-            again,
-            Reopened {
-                keep_pages: true,
-                moved: false
-            }
-        );
-        let other = cache.open(&attr(3, 9), 3, SECOND);
-        assert_eq!(
-            other,
-            Reopened {
-                keep_pages: false,
-                moved: true
-            }
-        );
-        cache.learn(&attr(4, 9), 4, SECOND);
-        let other = cache.open(&attr(4, 9), 4, SECOND);
-        assert_eq!(
-            other,
-            Reopened {
-                keep_pages: false,
-                moved: false
-            }
-        );
+        let (lease, cache) = leased();
+        let open = |version, size, index| {
+            let opened = cache.open(&attr(version, size), source(&lease, index), SECOND);
+            (opened.keep_pages, opened.moved)
+        };
+        assert!(!open(1, 5, 1).0);
+        assert_eq!(open(1, 5, 1), (true, false));
+        cache.learn_own(&attr(2, 9), 1, source(&lease, 2), SECOND);
+        assert_eq!(open(2, 9, 2), (true, false));
+        assert_eq!(open(3, 9, 3), (false, true));
+        cache.learn(&attr(4, 9), source(&lease, 4), SECOND);
+        assert_eq!(open(4, 9, 4), (false, false));
     }
 }

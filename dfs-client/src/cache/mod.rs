@@ -1,8 +1,9 @@
-//! What is remembered: attributes and names for a second, blocks for as long as there is room.
+//! What is remembered: attributes and names while they are leased, blocks for as long as there is room.
 
 mod absences;
 mod attrs;
 mod layout;
+mod recalls;
 mod runs;
 
 pub(crate) use absences::Absences;

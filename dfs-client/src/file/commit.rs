@@ -4,11 +4,15 @@ use super::{
     content::Content,
     state::{Batch, File, Stage, State},
 };
-use crate::{error::Error, write::Sent};
+use crate::{
+    error::Error,
+    link::{Source, Told},
+    write::Sent,
+};
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
-    change::{Change, Changed, CommitBytes, FileCommit, Logged},
+    change::{Change, Changed, CommitBytes, FileCommit},
     error::FsError,
     extent::Extent,
     id::{BlockId, SessionId},
@@ -112,8 +116,8 @@ impl File {
             durable,
         };
         let session = self.session();
-        let logged = self.core.master.change(&session, change).await?;
-        let Logged { index, answer } = logged;
+        let told = self.core.master.change(&session, change).await?;
+        let Told { source, answer } = told;
         let Changed::Committed(attrs) = answer else {
             return Err(Error::Unfitting("to Commit".to_owned()));
         };
@@ -121,16 +125,18 @@ impl File {
             return Err(Error::Unfitting("to Commit: no attributes".to_owned()));
         };
         if durable {
-            self.core.master.log_is_synced(index);
+            self.core.master.log_is_synced(source.index);
         }
         self.core.blocks.committed(&proposal.extents, &synced);
-        self.committed(proposal, attr, index);
+        self.committed(proposal, &attr, source);
         Ok(())
     }
 
     /// Takes in a commit that was accepted.
-    fn committed(&self, proposal: &Proposal, attr: Attr, index: u64) {
+    fn committed(&self, proposal: &Proposal, attr: &Attr, source: Source) {
         let mut state = self.state.lock();
+        let mut told = state.attr.clone();
+        state.overlay(&mut told);
         let base = state.attr.data_version;
         let mut done: Vec<Batch> = Vec::new();
         while state
@@ -155,13 +161,17 @@ impl File {
                 }
             }
         }
-        if index > state.index {
+        if source.index > state.index {
             state.attr = attr.clone();
-            state.index = index;
+            state.index = source.index;
         }
         let now = self.core.now();
-        self.core.attrs.learn_own(&attr, base, index, now);
+        self.core.attrs.learn_own(attr, base, source, now);
         drop(state);
+        if (told.mtime, told.ctime) != (attr.mtime, attr.ctime) {
+            // The kernel was told what they would be, and that was not quite so.
+            self.core.audience.forget_attributes(self.inode);
+        }
         self.core.give_back(done.iter().map(|b| b.bytes).sum());
         self.progress.notify_waiters();
     }
@@ -236,10 +246,14 @@ impl File {
         let view = |client: dfs_proto::service::MasterClient, context, session: SessionId| async move {
             client.view(context, session, inode).await
         };
-        let Logged { index, answer } = self.core.master.ask("a view of a file", view).await?;
+        let Told { source, answer } = self.core.master.ask("a view of a file", view).await?;
         let now = self.core.now();
-        self.core.attrs.learn(&answer.attr, index, now);
-        self.learn(answer, index);
+        self.core.attrs.learn(&answer.attr, source, now);
+        self.learn(answer, source.index);
+        if source.stamp.is_none() {
+            // Nobody will say when it changes: it is asked for again at the next read.
+            self.core.audience.forget_content(self.inode);
+        }
         Ok(())
     }
 }

@@ -7,11 +7,11 @@ use super::{
 use crate::{
     cache::{Extents, Part},
     error::Error,
+    link::Told,
     read::{Fetcher, Plan, Source, Span, UNIT_BYTES, Unread, gather, zeros},
 };
 use bytes::Bytes;
 use dfs_proto::{
-    change::Logged,
     extent::{Extent, FileRange},
     id::{BlockId, SessionId},
     service::MasterClient,
@@ -36,6 +36,9 @@ impl File {
 
     /// The bytes of `range`, if they are all in memory; shorter at the end of the file.
     pub(crate) fn try_read(&self, range: FileRange) -> Option<Bytes> {
+        if !self.is_leased() {
+            return None;
+        }
         let plan = self.state.lock().plan(range).ok()?;
         let at_hand = |span: &Span| match &span.source {
             Source::Zeros => Some(zeros(span.range.len())),
@@ -55,7 +58,9 @@ impl File {
         let until = Instant::now() + self.core.settings.operation_timeout;
         let mut failed: Option<(BlockId, Unread)> = None;
         let mut wait = Duration::from_millis(10);
-        self.freshen_end(range).await?;
+        if !self.is_leased() {
+            self.refresh().await?;
+        }
         loop {
             let plan = self.state.lock().plan(range);
             let plan = match plan {
@@ -107,13 +112,9 @@ impl File {
         }
     }
 
-    /// At the end of the file, what is known must be fresh: another machine may have appended.
-    async fn freshen_end(&self, range: FileRange) -> Result<(), Error> {
-        let beyond = range.end > self.size();
-        if beyond && self.core.attrs.attr(self.inode, self.core.now()).is_none() {
-            self.refresh().await?;
-        }
-        Ok(())
+    /// Whether what is known of the content is so until the master says otherwise.
+    fn is_leased(&self) -> bool {
+        self.core.attrs.attr(self.inode, self.core.now()).is_some()
     }
 
     async fn locate(&self, from: u64) -> Result<(), Error> {
@@ -121,7 +122,7 @@ impl File {
         let locate = |client: MasterClient, context, session: SessionId| async move {
             client.locate(context, session, inode, from).await
         };
-        let Logged { answer, .. } = self.core.master.ask("where bytes are", locate).await?;
+        let Told { answer, .. } = self.core.master.ask("where bytes are", locate).await?;
         let mut state = self.state.lock();
         if answer.until <= from {
             return Err(Error::Unfitting("to locate: nothing is located".to_owned()));

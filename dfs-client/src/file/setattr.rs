@@ -1,7 +1,10 @@
 //! Attributes are set in order with what was written: after all that came before is committed.
 
 use super::state::File;
-use crate::error::Error;
+use crate::{
+    error::Error,
+    link::{Source, Told},
+};
 use dfs_proto::{
     attr::{Attr, SetAttr},
     change::{Change, Changed},
@@ -24,8 +27,9 @@ impl File {
             inode: self.inode,
             set,
         };
-        let logged = self.core.master.change(&self.session(), change).await?;
-        let Changed::Attr(attr) = logged.answer else {
+        let told = self.core.master.change(&self.session(), change).await?;
+        let Told { source, answer } = told;
+        let Changed::Attr(attr) = answer else {
             return Err(Error::Unfitting("to SetAttr".to_owned()));
         };
         let mut state = self.state.lock();
@@ -35,13 +39,13 @@ impl File {
             None if attr.data_version == base => {}
             _ => state.moved = true,
         }
-        if logged.index > state.index {
+        if source.index > state.index {
             state.attr = attr.clone();
-            state.index = logged.index;
+            state.index = source.index;
         }
         drop(state);
-        let (index, now) = (logged.index, self.core.now());
-        self.core.attrs.learn_own(&attr, base, index, now);
+        let now = self.core.now();
+        self.core.attrs.learn_own(&attr, base, source, now);
         Ok(self.attr())
     }
 
@@ -49,7 +53,7 @@ impl File {
     pub(crate) async fn open_truncated(
         self: &Arc<Self>,
         kill_privileges: bool,
-    ) -> Result<(View, u64), Error> {
+    ) -> Result<(View, Source), Error> {
         self.forget_beyond(0);
         self.flush().await?;
         let _lane = self.lane.lock().await;
@@ -59,12 +63,12 @@ impl File {
             truncate: true,
             kill_privileges,
         };
-        let logged = self.core.master.change(&self.session(), change).await?;
-        let Changed::Opened(view) = logged.answer else {
+        let told = self.core.master.change(&self.session(), change).await?;
+        let Changed::Opened(view) = told.answer else {
             return Err(Error::Unfitting("to Open".to_owned()));
         };
-        self.learn(view.clone(), logged.index);
-        Ok((view, logged.index))
+        self.learn(view.clone(), told.source.index);
+        Ok((view, told.source))
     }
 
     /// What is dirty at and beyond `size` need not be sent: it is cut off next.

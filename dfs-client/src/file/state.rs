@@ -188,6 +188,11 @@ impl File {
         attr
     }
 
+    /// Somebody else is about to change it: the master is asked before the next read.
+    pub(crate) fn recalled(&self) {
+        self.state.lock().moved = true;
+    }
+
     /// Takes in attributes that came with the answer to another question.
     pub(crate) fn heard(&self, attr: &Attr, index: u64) {
         let mut state = self.state.lock();
@@ -338,7 +343,7 @@ impl State {
         self.attr.size.max(sent).max(self.dirty.end())
     }
 
-    fn overlay(&self, attr: &mut Attr) {
+    pub(super) fn overlay(&self, attr: &mut Attr) {
         if let Some(batch) = self.batches.back() {
             attr.mtime = attr.mtime.max(batch.mtime);
             let ends = self.batches.iter().map(Batch::end);

@@ -48,8 +48,8 @@ impl File {
                 synced: news.clone(),
                 durable: true,
             };
-            let logged = self.core.master.change(&session, change).await?;
-            self.core.master.log_is_synced(logged.index);
+            let told = self.core.master.change(&session, change).await?;
+            self.core.master.log_is_synced(told.source.index);
             blocks.committed(&[], &news);
         }
         drop(lane);

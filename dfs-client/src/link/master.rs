@@ -4,7 +4,10 @@
 //! A change keeps its ticket however often it is sent, so it acts once (N2). A change whose session
 //! ended is never sent under another one.
 
-use super::tickets::Tickets;
+use super::{
+    lease::{Lease, Source, Told},
+    tickets::Tickets,
+};
 use crate::{error::Error, settings::Settings};
 use dfs_host::clock::Clock;
 use dfs_proto::{
@@ -35,6 +38,9 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(15);
 /// One report of bad replicas may take so long.
 const REPORT_MAX: Duration = Duration::from_secs(5);
 
+/// A change that was given up may be made so much later.
+const LATE_CHANGE_MAX: Duration = Duration::from_secs(120);
+
 /// Waits between attempts grow from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
@@ -43,6 +49,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) term: Duration,
+    /// How long leases last after the sending of a renewal.
+    lease: Duration,
     /// Cancelled when the master said that the session is over.
     pub(crate) ended: CancellationToken,
     tickets: Tickets,
@@ -59,6 +67,7 @@ impl Session {
 
 /// The master, whoever that is now.
 pub(crate) struct Master {
+    pub(crate) lease: Arc<Lease>,
     pool: Pool<MasterClient>,
     addresses: Vec<Address>,
     settings: Arc<Settings>,
@@ -100,6 +109,7 @@ impl Master {
             ..PoolSettings::default()
         });
         Ok(Master {
+            lease: Arc::default(),
             pool,
             addresses,
             settings,
@@ -141,6 +151,7 @@ impl Master {
             host: self.settings.host.clone(),
             purpose: self.settings.purpose.clone(),
         };
+        let sent = self.clock.monotonic();
         let open = |client: MasterClient, context| {
             let hello = hello.clone();
             async move { client.open_session(context, hello).await }
@@ -155,11 +166,16 @@ impl Master {
         let session = Arc::new(Session {
             id: grant.session,
             term: Duration::from_millis(u64::from(grant.term_ms)),
+            lease: Duration::from_millis(u64::from(grant.lease_ms)),
             ended: CancellationToken::new(),
             tickets: Tickets::new(grant.session),
             synced: AtomicU64::new(0),
         });
         tracing::info!(session = %session.id, "opened a session");
+        // What was leased to an earlier session is not leased to this one.
+        self.lease.forget_all();
+        let now = self.clock.monotonic();
+        self.lease.renew(sent, session.lease, now);
         self.seen_index.store(0, Ordering::Release);
         *self.grant.lock() = Some(grant);
         *self.session.write() = Some(session.clone());
@@ -179,8 +195,11 @@ impl Master {
         let Ok(client) = self.pool.bulk(&self.addresses, 0).await else {
             return Err(self.timed_out("events", wait, "no link to the master"));
         };
+        let sent = self.clock.monotonic();
         match client.events(within(wait), id, after, seen).await {
             Ok(Ok(events)) => {
+                let now = self.clock.monotonic();
+                self.lease.renew(sent, session.lease, now);
                 self.set_clock(events.now);
                 let synced = events.synced_index;
                 self.synced_index.fetch_max(synced, Ordering::AcqRel);
@@ -199,7 +218,7 @@ impl Master {
     }
 
     /// Asks something that changes nothing.
-    pub(crate) async fn ask<T, F, Answer>(&self, what: &str, ask: F) -> Result<Logged<T>, Error>
+    pub(crate) async fn ask<T, F, Answer>(&self, what: &str, ask: F) -> Result<Told<T>, Error>
     where
         F: Fn(MasterClient, Context, SessionId) -> Answer,
         Answer: Future<Output = Result<Result<Logged<T>, FsError>, RpcError>>,
@@ -209,23 +228,20 @@ impl Master {
         answer.unwrap_or_else(|_| Err(self.timed_out(what, after, "sessions that do not last")))
     }
 
-    async fn ask_on<T, F, Answer>(&self, what: &str, ask: F) -> Result<Logged<T>, Error>
+    async fn ask_on<T, F, Answer>(&self, what: &str, ask: F) -> Result<Told<T>, Error>
     where
         F: Fn(MasterClient, Context, SessionId) -> Answer,
         Answer: Future<Output = Result<Result<Logged<T>, FsError>, RpcError>>,
     {
         loop {
             let session = self.session().await?;
-            let id = session.id;
+            let (id, stamp) = (session.id, self.lease.stamp());
             let asked = self
                 .until_answered(what, None, |client, context| ask(client, context, id))
                 .await;
             match asked {
                 Err(Error::Refused(FsError::SessionEnded(_))) => self.end(&session),
-                Ok(answer) => {
-                    self.seen_index.fetch_max(answer.index, Ordering::AcqRel);
-                    return Ok(answer);
-                }
+                Ok(answer) => return Ok(self.told(answer, stamp)),
                 Err(error) => return Err(error),
             }
         }
@@ -236,7 +252,8 @@ impl Master {
         &self,
         session: &Session,
         change: Change,
-    ) -> Result<Logged<Changed>, Error> {
+    ) -> Result<Told<Changed>, Error> {
+        let stamp = self.lease.stamp();
         let wait = Instant::now() + self.settings.operation_timeout;
         let Ok(taken) = timeout_at(wait, session.tickets.take()).await else {
             let after = self.settings.operation_timeout;
@@ -248,16 +265,30 @@ impl Master {
         };
         let answer = self.until_answered("a change", Some(session), send).await;
         match answer {
-            Ok(answer) => {
-                self.seen_index.fetch_max(answer.index, Ordering::AcqRel);
-                Ok(answer)
-            }
+            Ok(answer) => Ok(self.told(answer, stamp)),
             Err(Error::Refused(FsError::SessionEnded(_) | FsError::AnswerDropped(_))) => {
                 self.end(session);
                 Err(Error::SessionLost)
             }
+            Err(error @ Error::TimedOut { .. }) => {
+                // It may yet be made, and nobody would tell: the master takes it for known.
+                self.lease.suspend(self.clock.monotonic() + LATE_CHANGE_MAX);
+                Err(error)
+            }
             Err(error) => Err(error),
         }
+    }
+
+    fn told<T>(&self, logged: Logged<T>, stamp: u64) -> Told<T> {
+        let Logged {
+            index,
+            leased,
+            answer,
+        } = logged;
+        self.seen_index.fetch_max(index, Ordering::AcqRel);
+        let stamp = leased.then_some(stamp);
+        let source = Source { index, stamp };
+        Told { source, answer }
     }
 
     /// One question to the master, without a session and without a second attempt.
@@ -292,6 +323,7 @@ impl Master {
             tracing::warn!(session = %session.id, "the session ended");
             let synced = self.synced_index.load(Ordering::Acquire);
             session.synced.store(synced, Ordering::Release);
+            self.lease.forget_all();
             session.ended.cancel();
         }
     }

@@ -35,6 +35,7 @@ impl Master for Served {
             session,
             filesystem: FILESYSTEM,
             term_ms: 30_000,
+            lease_ms: 8_000,
             copies: 3,
             roster: self.roster.clone(),
             now: world.now(),
@@ -94,12 +95,14 @@ impl Master for Served {
         session: SessionId,
         parent: InodeId,
         name: Name,
-    ) -> Answer<Attr> {
+    ) -> Answer<Option<Attr>> {
         let mut world = self.world.lock();
         world.known(session)?;
         let found = world.of(parent)?.entries.get(&name).copied();
-        let inode = found.ok_or(FsError::NotFound)?;
-        let attr = world.of(inode)?.attr.clone();
+        let attr = match found {
+            Some(inode) => Some(world.of(inode)?.attr.clone()),
+            None => None,
+        };
         world.logged(attr)
     }
 

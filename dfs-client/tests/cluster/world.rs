@@ -106,6 +106,7 @@ impl World {
     pub(super) fn logged<T>(&self, answer: T) -> Answer<T> {
         Ok(Logged {
             index: self.index,
+            leased: false,
             answer,
         })
     }

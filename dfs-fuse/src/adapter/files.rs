@@ -1,6 +1,6 @@
 //! Contents: files opened, read, written and synced.
 
-use super::shared::{Adapter, GENERATION, HeldFile, TTL, asked, caller, done, named};
+use super::shared::{Adapter, HeldFile, asked, caller, done, named};
 use crate::{answer, attr};
 use bytes::Bytes;
 use dfs_client::{Dfs, Error, OpenHow, Opened};
@@ -76,9 +76,14 @@ impl Adapter {
         };
         let (asked, caller) = (asked("create", parent), caller(request));
         let (mode, exclusive) = (attr::permissions(mode), flags & libc::O_EXCL != 0);
-        let (dfs, files) = (self.dfs.clone(), self.files.clone());
+        let (dfs, files, teller) = (self.dfs.clone(), self.files.clone(), self.teller.clone());
+        let held = self.invalidator.holds(vec![asked.inode]);
+        let name_here = name.clone();
         let work = async move {
-            match dfs.create(asked.inode, &name, mode, caller, false).await {
+            match dfs
+                .create(asked.inode, &name_here, mode, caller, false)
+                .await
+            {
                 // It came into being since the kernel looked. ESTALE makes the kernel look again
                 // and open it as any other file, with the checks that belong to that.
                 Err(Error::Refused(FsError::Exists)) if !exclusive => {
@@ -93,8 +98,9 @@ impl Adapter {
                     file,
                     appends_at_true_end: false,
                 });
-                let flags = FopenFlags::FOPEN_KEEP_CACHE;
-                reply.created(&TTL, &attr::to_kernel(&attr), GENERATION, handle, flags);
+                let opened = (handle, FopenFlags::FOPEN_KEEP_CACHE);
+                teller.created(reply, (asked.inode, &name), attr, opened);
+                drop(held);
             });
     }
 

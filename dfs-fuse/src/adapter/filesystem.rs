@@ -4,9 +4,7 @@
 use super::{
     files::Write,
     names,
-    shared::{
-        Adapter, BACKGROUND, CAPABILITIES, REQUEST_BYTES, asked, attributes, caller, done, named,
-    },
+    shared::{Adapter, BACKGROUND, CAPABILITIES, REQUEST_BYTES, asked, caller, done, named},
 };
 use crate::{attr, listing::OpenDirectory};
 use bytes::Bytes;
@@ -41,12 +39,12 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let asked = asked("getattr", inode);
-        if let Some(attr) = self.dfs.try_getattr(asked.inode) {
-            return attributes(reply, attr);
-        }
+        let Some(reply) = self.teller.attributes_at_hand(reply, asked.inode) else {
+            return;
+        };
         let (dfs, root) = (self.dfs.clone(), self.root.clone());
         let work = async move { root.getattr(&dfs, asked.inode).await };
-        self.answers.later(asked, reply, work, attributes);
+        self.attributes_later(asked, reply, work);
     }
 
     fn setattr(
@@ -71,7 +69,7 @@ impl Filesystem for Adapter {
         let set = attr::to_set((mode, uid, gid, size), atime, mtime, request.uid() == 0);
         let dfs = self.dfs.clone();
         let work = async move { dfs.setattr(asked.inode, set).await };
-        self.answers.later(asked, reply, work, attributes);
+        self.attributes_later(asked, reply, work);
     }
 
     fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {

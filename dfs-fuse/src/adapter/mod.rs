@@ -9,4 +9,4 @@ mod names;
 mod shared;
 mod xattrs;
 
-pub(crate) use shared::{Adapter, CLIENT_AGE, HeldFile};
+pub(crate) use shared::{Adapter, HeldFile};

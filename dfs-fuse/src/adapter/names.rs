@@ -1,20 +1,16 @@
 //! Names: looked up, made, moved and removed.
 
-use super::shared::{Adapter, GENERATION, TTL, asked, done, entry, named};
-use crate::{
-    answer::{self, Request as Asked},
-    attr,
-};
-use dfs_client::Error;
+use super::shared::{Adapter, asked, done, named};
+use crate::{answer::Request as Asked, attr};
+use dfs_client::{Error, absence};
 use dfs_proto::{
     attr::Attr,
     change::{Caller, Make, RenameMode},
-    error::FsError,
     id::InodeId,
     name::Name,
 };
-use fuser::{Errno, INodeNo, RenameFlags, ReplyEmpty, ReplyEntry};
-use std::ffi::OsStr;
+use fuser::{Errno, INodeNo, RenameFlags, ReplyAttr, ReplyEmpty, ReplyEntry};
+use std::{ffi::OsStr, future::Future};
 
 impl Adapter {
     /// What a name names, or that it names nothing.
@@ -23,15 +19,26 @@ impl Adapter {
             return;
         };
         let asked = asked("lookup", parent);
-        if let Some(looked_up) = self.dfs.try_lookup(asked.inode, &name) {
-            return match absence(looked_up) {
-                Ok(found) => entry_or_absence(reply, found),
-                Err(error) => answer::refuse(asked, reply, &error),
-            };
-        }
-        let dfs = self.dfs.clone();
-        let work = async move { absence(dfs.lookup(asked.inode, &name).await) };
-        self.answers.later(asked, reply, work, entry_or_absence);
+        let Some(reply) = self.teller.entry_at_hand(reply, (asked.inode, &name)) else {
+            return;
+        };
+        let (dfs, teller) = (self.dfs.clone(), self.teller.clone());
+        let looked_up = name.clone();
+        let work = async move { absence(dfs.lookup(asked.inode, &looked_up).await) };
+        let tell = move |reply, found| teller.entry(reply, (asked.inode, &name), found);
+        self.answers.later(asked, reply, work, tell);
+    }
+
+    /// Answers with attributes that are yet to come.
+    pub(super) fn attributes_later(
+        &self,
+        asked: Asked,
+        reply: ReplyAttr,
+        work: impl Future<Output = Result<Attr, Error>> + Send + 'static,
+    ) {
+        let teller = self.teller.clone();
+        let tell = move |reply, attr| teller.attributes(reply, attr);
+        self.answers.later(asked, reply, work, tell);
     }
 
     /// A name was removed from a directory: listings that still have it must not tell it.
@@ -56,10 +63,14 @@ impl Adapter {
         caller: Caller,
         reply: ReplyEntry,
     ) {
-        let dfs = self.dfs.clone();
-        let mode = attr::permissions(mode);
-        let work = async move { dfs.make(asked.inode, &name, what, mode, caller).await };
-        self.answers.later(asked, reply, work, entry);
+        let (dfs, teller) = (self.dfs.clone(), self.teller.clone());
+        let held = self.invalidator.holds(vec![asked.inode]);
+        let (mode, made) = (attr::permissions(mode), name.clone());
+        let work = async move { dfs.make(asked.inode, &made, what, mode, caller).await };
+        self.answers.later(asked, reply, work, move |reply, attr| {
+            teller.entry(reply, (asked.inode, &name), Some(attr));
+            drop(held);
+        });
     }
 
     /// Removes a name that is no directory's.
@@ -72,7 +83,11 @@ impl Adapter {
             self.dfs.clone(),
             self.forget_name(asked.inode, name.clone()),
         );
-        let work = async move { dfs.unlink(asked.inode, &name).await.map(|_| forget()) };
+        let held = self.invalidator.holds(vec![asked.inode]);
+        let work = async move {
+            let _held = held;
+            dfs.unlink(asked.inode, &name).await.map(|_| forget())
+        };
         self.answers.later(asked, reply, work, done);
     }
 
@@ -86,7 +101,11 @@ impl Adapter {
             self.dfs.clone(),
             self.forget_name(asked.inode, name.clone()),
         );
-        let work = async move { dfs.rmdir(asked.inode, &name).await.map(|_| forget()) };
+        let held = self.invalidator.holds(vec![asked.inode]);
+        let work = async move {
+            let _held = held;
+            dfs.rmdir(asked.inode, &name).await.map(|_| forget())
+        };
         self.answers.later(asked, reply, work, done);
     }
 
@@ -119,11 +138,17 @@ impl Adapter {
         let forget = self.forget_name(asked.inode, name.clone());
         let forget_new = self.forget_name(to, new_name.clone());
         let dfs = self.dfs.clone();
+        let held = self.invalidator.holds(vec![asked.inode, to]);
+        let (teller, moved) = (self.teller.clone(), new_name.clone());
+        let exchanged = (mode == RenameMode::Exchange).then(|| name.clone());
         let work = async move {
+            let _held = held;
             let renamed = dfs.rename(asked.inode, &name, to, &new_name, mode);
             renamed.await.map(|()| (forget(), forget_new()).0)
         };
-        self.answers.later(asked, reply, work, done);
+        self.answers.later(asked, reply, work, move |reply, ()| {
+            teller.moved(reply, (to, &moved), (asked.inode, exchanged.as_ref()));
+        });
     }
 
     /// Gives an inode another name.
@@ -138,9 +163,14 @@ impl Adapter {
             return;
         };
         let (asked, parent) = (asked("link", inode), InodeId(new_parent.0));
-        let dfs = self.dfs.clone();
-        let work = async move { dfs.link(asked.inode, parent, &name).await };
-        self.answers.later(asked, reply, work, entry);
+        let (dfs, teller) = (self.dfs.clone(), self.teller.clone());
+        let held = self.invalidator.holds(vec![parent]);
+        let linked = name.clone();
+        let work = async move { dfs.link(asked.inode, parent, &linked).await };
+        self.answers.later(asked, reply, work, move |reply, attr| {
+            teller.entry(reply, (parent, &name), Some(attr));
+            drop(held);
+        });
     }
 }
 
@@ -154,17 +184,4 @@ pub(super) fn special(mode: u32, rdev: u32) -> Option<Make> {
         libc::S_IFBLK => Make::BlockDevice(rdev),
         _ => return None,
     })
-}
-
-/// A name that was looked up, or that is not there (`None`), which the kernel remembers too.
-fn entry_or_absence(reply: ReplyEntry, found: Option<Attr>) {
-    let told = found.as_ref().map_or_else(attr::absent, attr::to_kernel);
-    reply.entry(&TTL, &told, GENERATION);
-}
-
-fn absence(looked_up: Result<Attr, Error>) -> Result<Option<Attr>, Error> {
-    match looked_up {
-        Err(Error::Refused(FsError::NotFound)) => Ok(None),
-        other => other.map(Some),
-    }
 }

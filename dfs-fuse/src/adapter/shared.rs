@@ -3,27 +3,19 @@
 
 use crate::{
     answer::{Answers, Refuse, Request as Asked},
-    attr, errno,
+    errno,
     handles::Handles,
     invalidate::Invalidator,
     listing::OpenDirectory,
     reading::Reader,
     root::Root,
+    tell::Teller,
 };
 use dfs_client::{Dfs, OpenFile};
 use dfs_host::clock::Clock;
-use dfs_proto::{attr::Attr, change::Caller, id::InodeId, name::Name};
-use fuser::{Generation, INodeNo, InitFlags, ReplyAttr, ReplyEmpty, ReplyEntry, Request};
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc, time::Duration};
-
-/// How long the kernel may answer from what it was told, names that are absent included. Together
-/// with the age that the client answers from, at most a second passes until a change of names or
-/// attributes on one mount is seen on another. Never zero: the kernel then asks three times for
-/// each stat.
-pub(crate) const TTL: Duration = Duration::from_millis(700);
-
-/// How old an answer of the client may be.
-pub(crate) const CLIENT_AGE: Duration = Duration::from_millis(300);
+use dfs_proto::{change::Caller, id::InodeId, name::Name};
+use fuser::{INodeNo, InitFlags, ReplyEmpty, Request};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc};
 
 /// The largest request, in bytes; what the kernel allows by default.
 pub(super) const REQUEST_BYTES: u32 = 1 << 20;
@@ -33,9 +25,6 @@ pub(super) const BACKGROUND: u16 = 64;
 
 /// What statfs counts in.
 pub(super) const STATFS_BLOCK_BYTES: u32 = 4096;
-
-/// Inode ids are never given out twice, so that a generation never changes.
-pub(super) const GENERATION: Generation = Generation(0);
 
 pub(super) const CAPABILITIES: [InitFlags; 8] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
@@ -56,6 +45,7 @@ pub(crate) struct Adapter {
     pub(super) root: Arc<Root>,
     pub(super) files: Arc<Handles<HeldFile>>,
     pub(super) directories: Arc<Handles<OpenDirectory>>,
+    pub(super) teller: Teller,
     pub(super) invalidator: Invalidator,
 }
 
@@ -83,7 +73,11 @@ impl Adapter {
             dfs: dfs.clone(),
             root: root.clone(),
             clock,
-            ttl: TTL,
+            invalidator: invalidator.clone(),
+        };
+        let teller = Teller {
+            dfs: dfs.clone(),
+            invalidator: invalidator.clone(),
         };
         Adapter {
             dfs,
@@ -92,6 +86,7 @@ impl Adapter {
             root,
             files: Arc::new(Handles::new()),
             directories: Arc::new(Handles::new()),
+            teller,
             invalidator,
         }
     }
@@ -123,14 +118,6 @@ pub(super) fn named<R: Refuse>(name: &OsStr, reply: R) -> Option<(Name, R)> {
             None
         }
     }
-}
-
-pub(super) fn entry(reply: ReplyEntry, attr: Attr) {
-    reply.entry(&TTL, &attr::to_kernel(&attr), GENERATION);
-}
-
-pub(super) fn attributes(reply: ReplyAttr, attr: Attr) {
-    reply.attr(&TTL, &attr::to_kernel(&attr));
 }
 
 pub(super) fn done(reply: ReplyEmpty, (): ()) {

@@ -9,7 +9,7 @@ use super::{
     point::{self, PointError},
 };
 use crate::{
-    adapter::{self, Adapter, HeldFile},
+    adapter::{Adapter, HeldFile},
     answer::Answers,
     handles::Handles,
     invalidate::Invalidator,
@@ -83,27 +83,30 @@ pub async fn run(
 ) -> Result<(), MountError> {
     let options = options::read(&settings.options)?;
     let dir = prepare(&settings, options.nonempty).await?;
-    let Some(dfs) = connect(&settings, &dir, &clock, &shutdown).await? else {
+    let invalidator = Invalidator::default();
+    let connecting = connect(&settings, &dir, &clock, &invalidator, &shutdown);
+    let Some(dfs) = connecting.await? else {
         return Ok(());
     };
     let root = Root::learn(&dfs).await?;
-    let invalidator = Invalidator::default();
     let answers = Answers::new(Handle::current(), settings.op_timeout);
     let adapter = Adapter::new(dfs.clone(), answers, root, clock, invalidator.clone());
     let files = adapter.files();
 
     let master = settings.master.join(" ");
     let (to, config) = (dir.clone(), config(&settings));
-    let session = blocking(move || {
+    let (session, ear) = blocking(move || {
         let device = device::attach(&to, &master, &options)?;
+        let ear = device.try_clone()?;
         let session = Session::from_fd(adapter, device, SessionACL::All, config);
-        session.map_err(|error| {
+        let session = session.map_err(|error| {
             let _ = device::detach(&to);
             MountError::Session(error)
-        })
+        })?;
+        Ok((session, ear))
     })
     .await?;
-    invalidator.start(session.notifier())?;
+    invalidator.start(session.notifier(), ear)?;
     let mut ended = serve(session)?;
     let device = announce(&settings, &dir).await;
 
@@ -147,6 +150,7 @@ async fn connect(
     settings: &Settings,
     dir: &Path,
     clock: &Arc<dyn Clock>,
+    invalidator: &Invalidator,
     shutdown: &CancellationToken,
 ) -> Result<Option<Dfs>, MountError> {
     let client = dfs_client::Settings {
@@ -156,11 +160,12 @@ async fn connect(
         operation_timeout: settings.op_timeout.saturating_sub(CLIENT_GIVES_UP_BEFORE),
         cache_bytes: settings.cache_bytes,
         dirty_bytes: settings.dirty_bytes,
-        attr_age: adapter::CLIENT_AGE,
         ..dfs_client::Settings::default()
     };
     loop {
-        let connecting = timeout(MASTER_WAIT, Dfs::connect(client.clone(), clock.clone()));
+        let audience = Arc::new(invalidator.clone());
+        let connecting = Dfs::connect_for(client.clone(), clock.clone(), audience);
+        let connecting = timeout(MASTER_WAIT, connecting);
         let connected = tokio::select! {
             connected = connecting => connected,
             () = shutdown.cancelled() => return Ok(None),

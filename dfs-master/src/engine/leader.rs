@@ -5,31 +5,29 @@
 //! each, never two at once, and never across an await.
 
 use crate::{
-    cluster::{Copies, Roster, Wish, choose, logical_bytes},
+    cluster::{Copies, Roster, logical_bytes},
     engine::{
-        command::{Act, Grant, Outcome},
+        command::{Act, Outcome},
         ids::Ids,
-        moments::Moments,
         proposer::Proposer,
         reader::Reader,
         space::Reserve,
     },
-    lease::Seats,
+    lease::{Leases, Moments, Seats},
     metrics::Metrics,
     raft::Group,
     repair::{Desk, Measures, Survey},
 };
 use dfs_host::{clock::Clock, disk::Disk};
 use dfs_proto::{
-    change::{Change, Changed, Logged, Ticket},
     error::FsError,
-    extent::BLOCK_BYTES_MAX,
-    id::{BlockId, FilesystemId, MinionId, SessionId},
+    id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     session::Event,
     view::Space,
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 /// Damaged replicas that are remembered, at the most.
 const DAMAGED_MAX: usize = 100_000;
@@ -66,6 +64,10 @@ pub struct Leader {
     pub roster: Mutex<Roster>,
     /// The sessions.
     pub seats: Mutex<Seats>,
+    /// What they may keep.
+    pub leases: Mutex<Leases>,
+    /// A change has given its names back.
+    pub names_freed: Notify,
     /// The orders.
     pub desk: Mutex<Desk>,
     /// What replicas without a writer have.
@@ -101,54 +103,9 @@ impl Leader {
         Copies::of(self.copies.0, self.copies.1, self.roster.lock().len())
     }
 
-    /// Makes a session's change, with what a leader adds to it.
-    pub async fn change(&self, ticket: Ticket, change: Change) -> Result<Logged<Changed>, FsError> {
-        if self.reserve.lock().read_only() && !frees_space(&change) {
-            return Err(FsError::ReadOnly(
-                "the disk of the master is full; delete something, or make space on it".to_owned(),
-            ));
-        }
-        let grant = match &change {
-            Change::Make { .. } => Grant::Inode(self.ids.inode()),
-            Change::Allocate { avoid, near } => self.place(avoid, *near)?,
-            _ => Grant::Nothing,
-        };
-        let ends = matches!(change, Change::EndSession);
-        let session = ticket.session;
-        let proposed = self
-            .proposer
-            .propose(Act::Change {
-                ticket,
-                change,
-                grant,
-            })
-            .await?;
-        if ends {
-            self.seats.lock().end(session);
-        }
-        match proposed {
-            (_, Outcome::Changed { index, answer }) => {
-                let index = self.moments.tell(index);
-                answer.map(|answer| Logged { index, answer })
-            }
-            (_, Outcome::Refused(error)) => Err(error),
-            (_, other) => Err(unexpected(&other)),
-        }
-    }
-
-    fn place(&self, avoid: &[MinionId], near: Option<MinionId>) -> Result<Grant, FsError> {
-        let block = self.ids.block();
-        let copies = self.copies();
-        let candidates = self.roster.lock().candidates();
-        let room = u64::from(BLOCK_BYTES_MAX);
-        let wish = Wish {
-            copies,
-            avoid,
-            near,
-            room,
-            turn: block.0,
-        };
-        choose(&candidates, &wish).map(|replicas| Grant::Block { block, replicas })
+    /// Has a session keep what it is told of these inodes, if it may.
+    pub fn lend(&self, session: SessionId, inodes: impl IntoIterator<Item = InodeId>) -> bool {
+        self.leases.lock().grant(session, inodes, self.now())
     }
 
     /// Proposes an act of the leader's own, for which there is nothing to tell but that it is done.
@@ -211,26 +168,4 @@ pub fn unexpected(outcome: &Outcome) -> FsError {
     FsError::Damaged(format!(
         "the tables answered {outcome:?}, which was not asked"
     ))
-}
-
-/// Whether a change is accepted while the master's disk is full: it frees space, or is needed to
-/// read and to delete.
-fn frees_space(change: &Change) -> bool {
-    match change {
-        Change::Unlink { .. }
-        | Change::Rmdir { .. }
-        | Change::Open { .. }
-        | Change::Close { .. }
-        | Change::Seal { .. }
-        | Change::Sync
-        | Change::EndSession => true,
-        Change::SetAttr { set, .. } => set.size.is_some(),
-        Change::Make { .. }
-        | Change::Link { .. }
-        | Change::Rename { .. }
-        | Change::SetXattr { .. }
-        | Change::RemoveXattr { .. }
-        | Change::Allocate { .. }
-        | Change::Commit { .. } => false,
-    }
 }

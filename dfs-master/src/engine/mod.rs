@@ -5,7 +5,6 @@ pub mod check;
 pub mod command;
 pub mod ids;
 pub mod leader;
-pub mod moments;
 pub mod operate;
 pub mod proposer;
 pub mod reader;

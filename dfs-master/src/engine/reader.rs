@@ -49,10 +49,24 @@ impl Reader {
         &self,
         read: impl FnOnce(&TablesView<'_>) -> Result<T, FsError>,
     ) -> Result<Logged<T>, FsError> {
+        self.lent(read, |_| false)
+    }
+
+    /// Reads, and has `lend` say whether the answer may be kept. Nothing is applied between the
+    /// two: a change that `lend` does not know of yet will find who keeps it.
+    pub fn lent<T>(
+        &self,
+        read: impl FnOnce(&TablesView<'_>) -> Result<T, FsError>,
+        lend: impl FnOnce(&T) -> bool,
+    ) -> Result<Logged<T>, FsError> {
         let view = self.tables.view();
+        let answer = read(&view)?;
+        let leased = lend(&answer);
+        let index = view.index();
         Ok(Logged {
-            index: view.index(),
-            answer: read(&view)?,
+            index,
+            leased,
+            answer,
         })
     }
 
@@ -124,20 +138,27 @@ impl Reader {
         after: Cookie,
         limit: u32,
         attrs: bool,
+        lend: impl Fn(&Listing) -> bool,
     ) -> Result<Logged<Listing>, FsError> {
         let limit = usize::try_from(limit.max(1)).expect("32 bits");
         let mut entries = Vec::new();
+        let mut leased = true;
         loop {
             let after = entries
                 .last()
                 .map_or(after, |last: &dfs_proto::view::Entry| last.cookie);
             let most = ENTRIES_AT_ONCE.min(limit - entries.len());
-            let part = self.logged(|view| readdir::readdir(view, inode, after, most, attrs))?;
+            let part = self.lent(
+                |view| readdir::readdir(view, inode, after, most, attrs),
+                &lend,
+            )?;
+            leased &= part.leased;
             entries.extend(part.answer.entries);
             let complete = part.answer.complete;
             if complete || entries.len() >= limit {
                 return Ok(Logged {
                     index: part.index,
+                    leased,
                     answer: Listing { entries, complete },
                 });
             }

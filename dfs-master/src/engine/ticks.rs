@@ -74,6 +74,7 @@ impl Ticks {
         watch_disk(leader)?;
         judge(leader, now);
         expire(leader, now).await?;
+        sweep_leases(leader, now);
         self.settle(leader).await?;
         reclaim(leader).await?;
         survey(leader)?;
@@ -159,6 +160,8 @@ async fn take(leader: &Leader, block: BlockId, step: Settling) -> Result<(), FsE
                 .await?;
             if let Outcome::Sealed(Some(length)) = outcome {
                 tracing::info!(%block, length, "ended a block whose writer is gone");
+                // Files may have become shorter: who keeps their sizes is not known.
+                leader.seats.lock().tell_all(&Event::ForgetAll);
                 leader.measures.lock().forget(block);
             }
         }
@@ -197,6 +200,14 @@ fn judge(leader: &Leader, now: Duration) {
     }
     leader.survey.lock().restart();
     leader.tell_roster();
+}
+
+fn sweep_leases(leader: &Leader, now: Duration) {
+    let open = leader.seats.lock().open_sessions();
+    leader
+        .leases
+        .lock()
+        .sweep(now, |session| open.contains(&session));
 }
 
 async fn expire(leader: &Leader, now: Duration) -> Result<(), FsError> {

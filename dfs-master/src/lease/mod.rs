@@ -1,6 +1,10 @@
-//! What the leader knows of sessions beside their rows: when they were last heard of, and what they
-//! have yet to be told. Soft state: a new leader starts it afresh.
+//! What the leader knows of sessions beside their rows: when they were last heard of, what they have
+//! yet to be told, what they may keep, and how places in the log are told to them. Soft state: a new leader starts it afresh.
 
+mod moments;
 mod seats;
+mod table;
 
-pub use seats::{Seats, TERM, Told};
+pub use moments::Moments;
+pub use seats::{Heard, LEASE_TERM, Seats, TERM, Told};
+pub use table::{Begun, LEASE_AGE, Leases, Touched};

@@ -1,24 +1,46 @@
 //! The seats of the sessions: renewals, expiry, and the events that each has yet to be told.
+//!
+//! A session acknowledges events by asking for those after them. Numbers begin with the boot of the
+//! leader, so that a session which counts from before it acknowledges nothing.
 
-use dfs_proto::{id::SessionId, session::Event};
+use dfs_proto::{
+    id::{COUNTER_BITS, SessionId},
+    session::Event,
+};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 use tokio::sync::watch;
 
 /// Time without a renewal after which a session is fenced.
 pub const TERM: Duration = Duration::from_secs(30);
+/// For so long after a renewal a session may use what was leased to it.
+pub const LEASE_TERM: Duration = Duration::from_secs(8);
+/// Clocks of two machines may differ by so much in that time.
+const LEASE_SLACK: Duration = Duration::from_millis(500);
 /// Events that wait for one session, at the most; beyond that it forgets everything instead.
 const EVENTS_MAX: usize = 10_000;
 
 struct Seat {
     renewed: Duration,
-    /// Whether the session has told what it saw of the log, or has never seen another leader.
+    /// Whether the session has told what it saw of the log and forgotten what an earlier leader
+    /// leased to it, or has never seen one.
     confirmed: watch::Sender<bool>,
     /// Numbered up to `last`, oldest first.
     events: VecDeque<Event>,
     last: watch::Sender<u64>,
+    /// The last event that it acknowledged.
+    heard: watch::Sender<u64>,
+}
+
+/// Whether a session has acknowledged an event.
+#[derive(Debug)]
+pub enum Heard {
+    /// It has, or it has ended, or it may not use its leases any more.
+    Yes,
+    /// Not yet: look again when this changes, or at this moment.
+    NotYet(watch::Receiver<u64>, Duration),
 }
 
 /// What a session is told.
@@ -31,25 +53,50 @@ pub struct Told {
 }
 
 /// One seat for each session that is open.
-#[derive(Default)]
 pub struct Seats {
     seats: HashMap<SessionId, Seat>,
+    /// Events are numbered from here.
+    base: u64,
+    /// How many are not confirmed.
+    unconfirmed: watch::Sender<usize>,
 }
 
 impl Seats {
+    /// None yet, for the leader of this boot.
+    pub fn of(boot: u64) -> Seats {
+        Seats {
+            seats: HashMap::new(),
+            base: boot << COUNTER_BITS,
+            unconfirmed: watch::Sender::new(0),
+        }
+    }
+
     /// A session begins.
     pub fn open(&mut self, session: SessionId, now: Duration) {
         self.seat(session, now, true);
     }
 
-    /// A session is known from before this leader. It may have seen what a power cut took, and is
-    /// not served before it has told what it saw ([`Seats::confirm`]).
+    /// A session is known from before this leader. It may have seen what a power cut took, and
+    /// keeps what it was leased: it is told to forget that, and not served before it has.
     pub fn keep(&mut self, session: SessionId, now: Duration) {
         self.seat(session, now, false);
+        self.tell(session, Event::ForgetAll);
+        self.count();
+    }
+
+    /// Becomes 0 when every session from before this leader has confirmed or ended.
+    pub fn unconfirmed(&self) -> watch::Receiver<usize> {
+        self.unconfirmed.subscribe()
+    }
+
+    fn count(&self) {
+        let seats = self.seats.values();
+        let waits = seats.filter(|seat| !*seat.confirmed.borrow()).count();
+        self.unconfirmed.send_replace(waits);
     }
 
     fn seat(&mut self, session: SessionId, now: Duration, confirmed: bool) {
-        let last = watch::Sender::new(0);
+        let last = watch::Sender::new(self.base);
         self.seats.insert(
             session,
             Seat {
@@ -57,6 +104,7 @@ impl Seats {
                 confirmed: watch::Sender::new(confirmed),
                 events: VecDeque::new(),
                 last,
+                heard: watch::Sender::new(0),
             },
         );
     }
@@ -64,6 +112,7 @@ impl Seats {
     /// A session has ended; who hangs for its events is woken.
     pub fn end(&mut self, session: SessionId) {
         self.seats.remove(&session);
+        self.count();
     }
 
     /// Whether it is open.
@@ -78,18 +127,16 @@ impl Seats {
             .map(|seat| *seat.confirmed.borrow())
     }
 
-    /// It has told what it saw, and the log has all of it.
-    pub fn confirm(&self, session: SessionId) {
-        if let Some(seat) = self.seats.get(&session) {
-            seat.confirmed.send_replace(true);
-        }
-    }
-
     /// Becomes true when the session is confirmed, and closes when it ends.
     pub fn confirmation(&self, session: SessionId) -> Option<watch::Receiver<bool>> {
         self.seats
             .get(&session)
             .map(|seat| seat.confirmed.subscribe())
+    }
+
+    /// Those that are open.
+    pub fn open_sessions(&self) -> HashSet<SessionId> {
+        self.seats.keys().copied().collect()
     }
 
     /// How many are open.
@@ -138,10 +185,20 @@ impl Seats {
         late
     }
 
-    /// Tells one session.
-    pub fn tell(&mut self, session: SessionId, event: Event) {
-        if let Some(seat) = self.seats.get_mut(&session) {
-            seat.push(event);
+    /// Tells one session; the number of the event, if there is such a session.
+    pub fn tell(&mut self, session: SessionId, event: Event) -> Option<u64> {
+        self.seats.get_mut(&session).map(|seat| seat.push(event))
+    }
+
+    /// Whether a session has acknowledged the event of this number.
+    pub fn heard(&self, session: SessionId, number: u64, now: Duration) -> Heard {
+        let Some(seat) = self.seats.get(&session) else {
+            return Heard::Yes;
+        };
+        let until = seat.renewed + LEASE_TERM + LEASE_SLACK;
+        match *seat.heard.borrow() >= number || now >= until {
+            true => Heard::Yes,
+            false => Heard::NotYet(seat.heard.subscribe(), until),
         }
     }
 
@@ -152,25 +209,32 @@ impl Seats {
         }
     }
 
-    /// What happened after event `after`, which forgets everything up to it; `None` if there is no
-    /// such session.
+    /// What happened after event `after`, which acknowledges everything up to it; `None` if there
+    /// is no such session. A session from before this leader is confirmed when it has forgotten
+    /// what it was told to forget.
     pub fn after(&mut self, session: SessionId, after: u64) -> Option<Told> {
         let seat = self.seats.get_mut(&session)?;
         let last = *seat.last.borrow();
-        if after > last {
-            // It counts from before this leader.
-            let waiting = seat.events.len() as u64;
-            seat.last.send_replace(after + waiting);
-        }
-        let last = *seat.last.borrow();
+        let after = after.clamp(self.base, last);
         let first = last - seat.events.len() as u64;
         for _ in first..after {
             seat.events.pop_front();
         }
-        Some(Told {
+        let told = Told {
             last,
             events: seat.events.iter().cloned().collect(),
-        })
+        };
+        seat.heard.send_if_modified(|heard| {
+            let more = *heard < after;
+            *heard = after.max(*heard);
+            more
+        });
+        let confirms = after > self.base && !*seat.confirmed.borrow();
+        if confirms {
+            seat.confirmed.send_replace(true);
+            self.count();
+        }
+        Some(told)
     }
 
     /// Changes when there is something new to tell, or closes when the session ends.
@@ -180,7 +244,7 @@ impl Seats {
 }
 
 impl Seat {
-    fn push(&mut self, event: Event) {
+    fn push(&mut self, event: Event) -> u64 {
         if self.events.len() >= EVENTS_MAX {
             self.events.clear();
             self.events.push_back(Event::ForgetAll);
@@ -191,6 +255,7 @@ impl Seat {
         }
         self.events.push_back(event);
         self.last.send_modify(|last| *last += 1);
+        *self.last.borrow()
     }
 }
 
@@ -204,7 +269,7 @@ mod tests {
     #[test]
     fn sessions_expire_after_a_term_without_renewal() {
         let at = Duration::from_secs;
-        let mut seats = Seats::default();
+        let mut seats = Seats::of(0);
         seats.open(SESSION, at(10));
         assert!(seats.expired(at(40)).is_empty());
         assert_eq!(seats.expired(at(41)), [SESSION]);
@@ -212,9 +277,6 @@ mod tests {
         assert!(seats.expired(at(71)).is_empty());
         assert_eq!(seats.is_confirmed(SESSION), Some(true));
         seats.keep(SESSION, at(71));
-        assert_eq!(seats.is_confirmed(SESSION), Some(false));
-        seats.confirm(SESSION);
-        assert_eq!(seats.is_confirmed(SESSION), Some(true));
         seats.renew_all(at(100));
         assert!(seats.expired(at(130)).is_empty());
         seats.end(SESSION);
@@ -223,7 +285,7 @@ mod tests {
 
     #[test]
     fn events_are_told_until_they_are_acknowledged() {
-        let mut seats = Seats::default();
+        let mut seats = Seats::of(0);
         seats.open(SESSION, Duration::ZERO);
         let soon = |n| Event::SealSoon(BlockId(n));
         seats.tell(SESSION, soon(1));
@@ -252,23 +314,54 @@ mod tests {
         seats.tell(SESSION, Event::Roster(Vec::new()));
         let told = seats.after(SESSION, 2).expect("there");
         assert_eq!((told.last, told.events.len()), (4, 1));
-        // A session that counted under an earlier leader goes on counting.
-        seats.tell(SESSION, soon(9));
-        let told = seats.after(SESSION, 70).expect("there");
-        let events = vec![Event::Roster(Vec::new()), soon(9)];
-        assert_eq!(told, Told { last: 72, events });
-        assert_eq!(
-            seats.after(SESSION, 72),
-            Some(Told {
-                last: 72,
-                events: vec![]
-            })
-        );
+    }
+
+    #[test]
+    fn a_session_of_an_earlier_leader_is_served_when_it_has_forgotten() {
+        let mut seats = Seats::of(2);
+        let base = 2 << COUNTER_BITS;
+        seats.keep(SESSION, Duration::ZERO);
+        let mut waiting = seats.unconfirmed();
+        assert_eq!(*waiting.borrow_and_update(), 1);
+        for before in [0, 70, 1 << COUNTER_BITS | 9] {
+            let told = seats.after(SESSION, before).expect("there");
+            assert_eq!((told.last, told.events), (base + 1, vec![Event::ForgetAll]));
+            assert_eq!(seats.is_confirmed(SESSION), Some(false));
+        }
+        let told = seats.after(SESSION, base + 1).expect("there");
+        assert_eq!((told.last, told.events.len()), (base + 1, 0));
+        assert_eq!(seats.is_confirmed(SESSION), Some(true));
+        assert_eq!(*waiting.borrow_and_update(), 0);
+    }
+
+    #[test]
+    fn who_was_told_is_waited_for_until_it_has_forgotten_or_may_not_use_what_it_has() {
+        let at = Duration::from_secs;
+        let mut seats = Seats::of(0);
+        seats.open(SESSION, at(10));
+        let told = seats
+            .tell(SESSION, Event::SealSoon(BlockId(1)))
+            .expect("there");
+        let Heard::NotYet(_, until) = seats.heard(SESSION, told, at(12)) else {
+            panic!("nothing was acknowledged");
+        };
+        assert_eq!(until, at(18) + LEASE_SLACK);
+        assert!(matches!(seats.heard(SESSION, told, until), Heard::Yes));
+        seats.renew(SESSION, at(13));
+        assert!(matches!(
+            seats.heard(SESSION, told, until),
+            Heard::NotYet(..)
+        ));
+        seats.after(SESSION, told);
+        assert!(matches!(seats.heard(SESSION, told, at(14)), Heard::Yes));
+        let next = seats.tell(SESSION, Event::ForgetAll).expect("there");
+        seats.end(SESSION);
+        assert!(matches!(seats.heard(SESSION, next, at(14)), Heard::Yes));
     }
 
     #[test]
     fn an_endless_queue_becomes_one_forget() {
-        let mut seats = Seats::default();
+        let mut seats = Seats::of(0);
         seats.open(SESSION, Duration::ZERO);
         for n in 0..=(EVENTS_MAX as u64) {
             seats.tell(SESSION, Event::SealSoon(BlockId(n)));

@@ -156,7 +156,7 @@ impl Admin for AdminService {
         let limit = limit.min(ENTRIES_PER_ANSWER_MAX);
         self.leader
             .reader
-            .readdir(inode, after, limit, true)
+            .readdir(inode, after, limit, true, |_| false)
             .map(|logged| logged.answer)
     }
 

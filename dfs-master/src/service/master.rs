@@ -1,8 +1,10 @@
 //! Client -> master.
 
 use crate::{
-    engine::{command::Act, leader::Leader, reader::Reader},
-    lease::TERM,
+    engine::{command::Act, leader::Leader},
+    lease::{LEASE_TERM, TERM},
+    namespace::{lookup, xattr},
+    tables::txn::View as TablesView,
 };
 use bytes::Bytes;
 use dfs_proto::{
@@ -21,7 +23,7 @@ use tarpc::context::Context;
 /// How long a session from before this leader may take to tell what it saw.
 const CONFIRM_WAIT: Duration = Duration::from_secs(5);
 /// The longest that `events` hangs.
-const HANG: Duration = Duration::from_secs(TERM.as_secs() / 3);
+const HANG: Duration = Duration::from_millis(2500);
 
 /// The service that clients call.
 #[derive(Clone)]
@@ -31,16 +33,23 @@ pub struct MasterService {
 }
 
 impl MasterService {
-    /// What the tables answer to a session.
-    async fn read<T>(
+    /// What the tables answer to a session, which holds leases on the inodes that `of` names from
+    /// then on, if it can.
+    async fn read<T, Inodes: IntoIterator<Item = InodeId>>(
         &self,
         session: SessionId,
-        read: impl FnOnce(&Reader) -> Result<Logged<T>, FsError>,
+        read: impl FnOnce(&TablesView<'_>) -> Result<T, FsError>,
+        of: impl FnOnce(&T) -> Inodes,
     ) -> Result<Logged<T>, FsError> {
         self.check(session).await?;
-        let Logged { index, answer } = read(&self.leader.reader)?;
-        let index = self.leader.moments.tell(index);
-        Ok(Logged { index, answer })
+        let lend = |answer: &T| self.leader.lend(session, of(answer));
+        self.leader.reader.lent(read, lend).map(|l| self.told(l))
+    }
+
+    /// An answer as sessions are told it.
+    fn told<T>(&self, logged: Logged<T>) -> Logged<T> {
+        let index = self.leader.moments.tell(logged.index);
+        Logged { index, ..logged }
     }
 
     /// A session that has told what it saw is served; one that has yet to is waited for.
@@ -91,6 +100,7 @@ impl Master for MasterService {
             session,
             filesystem: leader.filesystem,
             term_ms: millis(TERM),
+            lease_ms: millis(LEASE_TERM),
             copies: leader.copies().wanted,
             roster,
             now: leader.clock.wall(),
@@ -114,15 +124,18 @@ impl Master for MasterService {
             leader.end_session(session).await?;
             return Err(ended());
         }
-        leader.seats.lock().confirm(session);
-        let mut news = {
+        let (confirms, mut news) = {
             let mut seats = leader.seats.lock();
-            // Forgets what was acknowledged, and takes over a count from an earlier leader.
+            let before = seats.is_confirmed(session);
+            // Forgets what was acknowledged.
             seats.after(session, after).ok_or_else(ended)?;
-            seats.watch(session).ok_or_else(ended)?
+            let confirms = before != seats.is_confirmed(session);
+            (confirms, seats.watch(session).ok_or_else(ended)?)
         };
-        // The time-out is not an error: a renewal is an answer, too.
-        let _ = tokio::time::timeout(HANG, news.wait_for(|last| *last > after)).await;
+        // The time-out is not an error: a renewal is an answer, too. Who was confirmed just now has
+        // waited for that.
+        let hang = if confirms { Duration::ZERO } else { HANG };
+        let _ = tokio::time::timeout(hang, news.wait_for(|last| *last > after)).await;
         let told = {
             let mut seats = leader.seats.lock();
             seats.renew(session, leader.now());
@@ -143,7 +156,12 @@ impl Master for MasterService {
         change: Change,
     ) -> Result<Logged<Changed>, FsError> {
         self.check(ticket.session).await?;
-        self.leader.change(ticket, change).await
+        // In a task of its own: who gives up does not take back what was begun.
+        let leader = self.leader;
+        let changing = tokio::spawn(async move { leader.change(ticket, change).await });
+        let unfinished =
+            |error| FsError::Unavailable(format!("a change was not finished: {error}"));
+        changing.await.map_err(unfinished)?
     }
 
     async fn lookup(
@@ -152,9 +170,14 @@ impl Master for MasterService {
         session: SessionId,
         parent: InodeId,
         name: Name,
-    ) -> Result<Logged<Attr>, FsError> {
-        self.read(session, |reader| reader.lookup(parent, &name))
-            .await
+    ) -> Result<Logged<Option<Attr>>, FsError> {
+        let read = |view: &TablesView<'_>| match lookup::lookup(view, parent, &name) {
+            Ok(attr) => Ok(Some(attr)),
+            Err(FsError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let of = |found: &Option<Attr>| [parent].into_iter().chain(found.as_ref().map(|a| a.inode));
+        self.read(session, read, of).await
     }
 
     async fn parent(
@@ -163,7 +186,12 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Attr>, FsError> {
-        self.read(session, |reader| reader.parent(inode)).await
+        self.read(
+            session,
+            |view| lookup::parent(view, inode),
+            |above| [above.inode],
+        )
+        .await
     }
 
     async fn getattr(
@@ -172,7 +200,8 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Attr>, FsError> {
-        self.read(session, |reader| reader.getattr(inode)).await
+        self.read(session, |view| lookup::getattr(view, inode), |_| [inode])
+            .await
     }
 
     async fn view(
@@ -181,7 +210,8 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<View>, FsError> {
-        self.read(session, |reader| reader.view(inode)).await
+        self.read(session, |view| lookup::view(view, inode), |_| [inode])
+            .await
     }
 
     async fn locate(
@@ -191,7 +221,7 @@ impl Master for MasterService {
         inode: InodeId,
         from: u64,
     ) -> Result<Logged<Layout>, FsError> {
-        self.read(session, |reader| reader.locate(inode, from))
+        self.read(session, |view| lookup::locate(view, inode, from), |_| [])
             .await
     }
 
@@ -205,8 +235,15 @@ impl Master for MasterService {
         attrs: bool,
     ) -> Result<Logged<Listing>, FsError> {
         let limit = limit.min(ENTRIES_PER_ANSWER_MAX);
-        self.read(session, |reader| reader.readdir(inode, after, limit, attrs))
-            .await
+        self.check(session).await?;
+        let lend = |part: &Listing| {
+            let entries = part.entries.iter().filter(|_| attrs);
+            let inodes = entries.map(|entry| entry.inode).chain([inode]);
+            self.leader.lend(session, inodes)
+        };
+        let reader = &self.leader.reader;
+        let listing = reader.readdir(inode, after, limit, attrs, lend);
+        listing.map(|listing| self.told(listing))
     }
 
     async fn readlink(
@@ -215,7 +252,8 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Bytes>, FsError> {
-        self.read(session, |reader| reader.readlink(inode)).await
+        self.read(session, |view| lookup::readlink(view, inode), |_| [])
+            .await
     }
 
     async fn getxattr(
@@ -225,7 +263,7 @@ impl Master for MasterService {
         inode: InodeId,
         name: Bytes,
     ) -> Result<Logged<Bytes>, FsError> {
-        self.read(session, |reader| reader.getxattr(inode, &name))
+        self.read(session, |view| xattr::get(view, inode, &name), |_| [])
             .await
     }
 
@@ -235,7 +273,8 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<Vec<Bytes>>, FsError> {
-        self.read(session, |reader| reader.listxattr(inode)).await
+        self.read(session, |view| xattr::list(view, inode), |_| [])
+            .await
     }
 
     async fn statfs(self, _: Context) -> Result<Space, FsError> {

@@ -1,9 +1,11 @@
 //! The three services of a master over the wire: check, submit, translate.
 
 mod admin;
+mod change;
 mod control;
 mod health;
 mod master;
+mod touch;
 
 pub use admin::AdminService;
 pub use control::ControlService;

@@ -213,7 +213,7 @@ impl Pair {
         loop {
             let page = self
                 .reader()
-                .readdir(id, after, 3, true)
+                .readdir(id, after, 3, true, |_| false)
                 .expect("lists")
                 .answer;
             for entry in page.entries {

@@ -30,12 +30,12 @@ pub trait Master {
     /// Makes a change, once, however often it arrives under the same ticket.
     async fn change(ticket: Ticket, change: Change) -> Result<Logged<Changed>, FsError>;
 
-    /// The inode that `name` names in `parent`.
+    /// The inode that `name` names in `parent`, if there is one.
     async fn lookup(
         session: SessionId,
         parent: InodeId,
         name: Name,
-    ) -> Result<Logged<Attr>, FsError>;
+    ) -> Result<Logged<Option<Attr>>, FsError>;
 
     /// The directory that has directory `inode` as an entry (the root has itself), for `..`.
     async fn parent(session: SessionId, inode: InodeId) -> Result<Logged<Attr>, FsError>;

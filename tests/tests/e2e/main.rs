@@ -1,6 +1,7 @@
 //! Promises of docs/semantics.md and docs/failures.md, shown on real daemons and a real mount.
 
 mod bad;
+mod coherence;
 mod crash;
 mod down;
 mod names;

@@ -79,7 +79,7 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-client",
         &[
-            (0, &["config", "settings", "metrics", "error"]),
+            (0, &["audience", "config", "settings", "metrics", "error"]),
             (1, &["link"]),
             (2, &["cache"]),
             (3, &["read", "write"]),
@@ -88,7 +88,7 @@ const FLOORS: &[(&str, Floors)] = &[
             (6, &["table"]),
             (7, &["handle", "tasks"]),
             (8, &["fs"]),
-            (9, &["names"]),
+            (9, &["names", "vouch"]),
             (10, &["lib"]),
         ],
     ),
@@ -97,7 +97,7 @@ const FLOORS: &[(&str, Floors)] = &[
         &[
             (0, &["settings", "errno", "attr"]),
             (1, &["answer", "handles", "listing", "invalidate", "root"]),
-            (2, &["reading"]),
+            (2, &["reading", "tell"]),
             (3, &["adapter"]),
             (4, &["mount"]),
             (5, &["lib", "main"]),

@@ -1,0 +1,39 @@
+//! Whoever keeps what this client told: the kernel, behind a mount.
+
+use dfs_proto::{id::InodeId, session::Recall};
+use futures::future::BoxFuture;
+use std::fmt;
+
+/// Whoever keeps what this client told, and has to forget it when the client does.
+pub trait Audience: Send + Sync + fmt::Debug {
+    /// Forgets what these name; done when nothing that was told before is answered any more. Bytes
+    /// of files may be forgotten a moment later.
+    fn forget(&self, recalls: Vec<Recall>) -> BoxFuture<'static, ()>;
+
+    /// Forgets all names, and the attributes of these inodes.
+    fn forget_all(&self, inodes: Vec<InodeId>) -> BoxFuture<'static, ()>;
+
+    /// The attributes of an inode are not quite what was told. Never waits.
+    fn forget_attributes(&self, inode: InodeId);
+
+    /// The bytes of a file that are being told may not be kept. Never waits.
+    fn forget_content(&self, inode: InodeId);
+}
+
+/// Keeps nothing.
+#[derive(Debug)]
+pub(crate) struct Nobody;
+
+impl Audience for Nobody {
+    fn forget(&self, _: Vec<Recall>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn forget_all(&self, _: Vec<InodeId>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn forget_attributes(&self, _: InodeId) {}
+
+    fn forget_content(&self, _: InodeId) {}
+}

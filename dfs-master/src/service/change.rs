@@ -1,0 +1,109 @@
+//! A session's change: completed with what a leader adds, announced to those who keep what it touches,
+//! and proposed.
+
+use crate::{
+    cluster::{Wish, choose},
+    engine::{
+        command::{Act, Grant, Outcome},
+        leader::{Leader, unexpected},
+    },
+};
+use dfs_proto::{
+    change::{Change, Changed, Logged, Make, Ticket},
+    error::FsError,
+    extent::BLOCK_BYTES_MAX,
+    id::MinionId,
+};
+
+impl Leader {
+    /// Makes a session's change, with what a leader adds to it.
+    pub async fn change(&self, ticket: Ticket, change: Change) -> Result<Logged<Changed>, FsError> {
+        if self.reserve.lock().read_only() && !frees_space(&change) {
+            return Err(FsError::ReadOnly(
+                "the disk of the master is full; delete something, or make space on it".to_owned(),
+            ));
+        }
+        let grant = match &change {
+            Change::Make { .. } => Grant::Inode(self.ids.inode()),
+            Change::Allocate { avoid, near } => self.place(avoid, *near)?,
+            _ => Grant::Nothing,
+        };
+        let ends = matches!(change, Change::EndSession);
+        let session = ticket.session;
+        let made = match (&change, &grant) {
+            (Change::Make { what, .. }, Grant::Inode(inode)) => {
+                Some((*inode, matches!(what, Make::Directory)))
+            }
+            _ => None,
+        };
+        let opens = match &change {
+            Change::Open { inode, .. } => self.lend(session, [*inode]),
+            _ => false,
+        };
+        let touch = self.touch(session, &change, made).await?;
+        let proposed = self
+            .proposer
+            .propose(Act::Change {
+                ticket,
+                change,
+                grant,
+            })
+            .await;
+        let (entry, outcome) = proposed.inspect_err(|_| self.abandon(&touch))?;
+        if ends {
+            self.seats.lock().end(session);
+        }
+        let Outcome::Changed { index, answer } = outcome else {
+            self.touched(&touch, false);
+            return Err(match outcome {
+                Outcome::Refused(error) => error,
+                other => unexpected(&other),
+            });
+        };
+        // An answer that was given before is of then, and may have changed since.
+        let fresh = answer.is_ok() && index == entry;
+        let kept = self.touched(&touch, fresh) || opens;
+        answer.map(|answer| Logged {
+            index: self.moments.tell(index),
+            leased: kept && fresh,
+            answer,
+        })
+    }
+
+    fn place(&self, avoid: &[MinionId], near: Option<MinionId>) -> Result<Grant, FsError> {
+        let block = self.ids.block();
+        let copies = self.copies();
+        let candidates = self.roster.lock().candidates();
+        let room = u64::from(BLOCK_BYTES_MAX);
+        let wish = Wish {
+            copies,
+            avoid,
+            near,
+            room,
+            turn: block.0,
+        };
+        choose(&candidates, &wish).map(|replicas| Grant::Block { block, replicas })
+    }
+}
+
+/// Whether a change is accepted while the master's disk is full: it frees space, or is needed to
+/// read and to delete.
+fn frees_space(change: &Change) -> bool {
+    match change {
+        Change::Unlink { .. }
+        | Change::Rmdir { .. }
+        | Change::Open { .. }
+        | Change::Close { .. }
+        | Change::Seal { .. }
+        | Change::Sync
+        | Change::EndSession => true,
+        Change::SetAttr { set, .. } => set.size.is_some(),
+        Change::Make { .. }
+        | Change::Link { .. }
+        | Change::Rename { .. }
+        | Change::SetXattr { .. }
+        | Change::RemoveXattr { .. }
+        | Change::Allocate { .. }
+        | Change::Commit { .. } => false,
+    }
+}

@@ -1,0 +1,238 @@
+//! Around a change: who may keep what it touches is told, and waited for, before it is proposed.
+//!
+//! Names are changed one at a time each, so that what a name names, as it was looked up to know
+//! whom to tell, is still so when the change is applied. The rest of an inode is not held: several
+//! changes of one inode are under way at once.
+
+use crate::{
+    engine::leader::Leader,
+    lease::{Begun, Heard, LEASE_TERM, Touched},
+};
+use dfs_proto::{
+    attr::FileKind,
+    change::Change,
+    error::FsError,
+    id::{InodeId, SessionId},
+    name::Name,
+    session::Event,
+};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a change waits for those of the same names before it.
+const NAMES_WAIT: Duration = Duration::from_secs(60);
+
+/// A change under way: the names that it holds, and the marks on what it touches.
+#[derive(Debug, Default)]
+pub(super) struct Touch {
+    names: Vec<(InodeId, Name)>,
+    begun: Option<Begun>,
+}
+
+impl Leader {
+    /// Begins a change: when this returns, nobody but `session` keeps anything that it touches.
+    /// What was begun must be ended ([`Leader::touched`]), unless the change may still be applied.
+    /// `made` is the inode that it makes, if it does, and whether that is a directory.
+    pub(super) async fn touch(
+        &self,
+        session: SessionId,
+        change: &Change,
+        made: Option<(InodeId, bool)>,
+    ) -> Result<Touch, FsError> {
+        let names = names_of(change);
+        let taken = timeout(NAMES_WAIT, self.take_names(&names)).await;
+        taken.map_err(|_| FsError::Unavailable("an earlier change of the name".to_owned()))?;
+        let touched = self.resolve(change, &names, made);
+        if touched.is_empty() {
+            return Ok(Touch::default());
+        }
+        self.everyone_is_confirmed().await;
+        let begun = self.leases.lock().begin(session, touched, self.now());
+        let mut told = Vec::with_capacity(begun.recalls.len());
+        for (other, recall) in &begun.recalls {
+            let number = self
+                .seats
+                .lock()
+                .tell(*other, Event::Recall(recall.clone()));
+            told.extend(number.map(|number| (*other, number)));
+        }
+        for (other, number) in told {
+            self.has_heard(other, number).await;
+        }
+        let begun = Some(begun);
+        Ok(Touch { names, begun })
+    }
+
+    /// Ends a change. Where it was applied (`told`), its session keeps the answer; answers whether
+    /// it may.
+    pub(super) fn touched(&self, touch: &Touch, told: bool) -> bool {
+        let begun = touch.begun.as_ref();
+        let kept = begun.is_some_and(|begun| self.leases.lock().end(begun, told, self.now()));
+        self.give_back(&touch.names);
+        kept
+    }
+
+    /// It is not known whether a change will be applied: its marks stay, so that nobody keeps
+    /// anything that it touches.
+    pub(super) fn abandon(&self, touch: &Touch) {
+        self.give_back(&touch.names);
+    }
+
+    /// Waits until an event was acknowledged, or whoever should cannot use its leases any more.
+    async fn has_heard(&self, session: SessionId, number: u64) {
+        loop {
+            let now = self.now();
+            let heard = self.seats.lock().heard(session, number, now);
+            let Heard::NotYet(mut change, until) = heard else {
+                return;
+            };
+            // Whatever comes first: it is looked at anew.
+            let _ = timeout(until.saturating_sub(now), change.changed()).await;
+        }
+    }
+
+    /// Under a new leader, a session from before may keep what it was leased, until it has said
+    /// that it has forgotten, or for as long as a lease lasts without a renewal.
+    async fn everyone_is_confirmed(&self) {
+        let mut unconfirmed = self.seats.lock().unconfirmed();
+        if *unconfirmed.borrow() == 0 {
+            return;
+        }
+        let until = self.since + LEASE_TERM + Duration::from_millis(500);
+        let left = until.saturating_sub(self.now());
+        let confirmed = unconfirmed.wait_for(|waits| *waits == 0);
+        let _ = timeout(left, confirmed).await;
+    }
+
+    async fn take_names(&self, names: &[(InodeId, Name)]) {
+        if names.is_empty() {
+            return;
+        }
+        loop {
+            let freed = self.names_freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if self.leases.lock().take_names(names) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    fn give_back(&self, names: &[(InodeId, Name)]) {
+        if !names.is_empty() {
+            self.leases.lock().give_back(names);
+            self.names_freed.notify_waiters();
+        }
+    }
+
+    /// What a change touches, as things are now.
+    fn resolve(
+        &self,
+        change: &Change,
+        names: &[(InodeId, Name)],
+        made: Option<(InodeId, bool)>,
+    ) -> Vec<Touched> {
+        let mut touched: Vec<Touched> = Vec::new();
+        for (directory, name) in names {
+            match touched.iter_mut().find(|t| t.inode == *directory) {
+                Some(known) => known.names.push(name.clone()),
+                None => touched.push(Touched {
+                    inode: *directory,
+                    directory: true,
+                    names: vec![name.clone()],
+                    content: false,
+                }),
+            }
+        }
+        let content = match change {
+            Change::SetAttr { set, .. } => set.size.is_some(),
+            Change::Commit { .. } => true,
+            Change::Open { truncate, .. } => *truncate,
+            _ => false,
+        };
+        let mut inode = |inode: InodeId, directory: bool| {
+            if !touched.iter().any(|t| t.inode == inode) {
+                touched.push(Touched {
+                    inode,
+                    directory,
+                    names: Vec::new(),
+                    content,
+                });
+            }
+        };
+        if let Some((new, directory)) = made {
+            inode(new, directory);
+        }
+        let removes = matches!(
+            change,
+            Change::Unlink { .. } | Change::Rmdir { .. } | Change::Rename { .. }
+        );
+        if removes {
+            for (directory, name) in names {
+                // What is not there is refused when the change is applied, not here.
+                if let Ok(found) = self.reader.lookup(*directory, name) {
+                    let attr = found.answer;
+                    inode(attr.inode, attr.kind == FileKind::Directory);
+                }
+            }
+        }
+        match change {
+            Change::Link { inode: file, .. } => inode(*file, false),
+            Change::SetAttr { inode: one, .. }
+            | Change::SetXattr { inode: one, .. }
+            | Change::RemoveXattr { inode: one, .. } => {
+                let kind = self.reader.getattr(*one).map(|found| found.answer.kind);
+                inode(*one, kind == Ok(FileKind::Directory));
+            }
+            Change::Open {
+                inode: file,
+                truncate: true,
+                ..
+            } => inode(*file, false),
+            Change::Commit { files, .. } => files.iter().for_each(|file| inode(file.inode, false)),
+            Change::Make { .. }
+            | Change::Unlink { .. }
+            | Change::Rmdir { .. }
+            | Change::Rename { .. }
+            | Change::Open { .. }
+            | Change::Close { .. }
+            | Change::Allocate { .. }
+            | Change::Seal { .. }
+            | Change::Sync
+            | Change::EndSession => {}
+        }
+        touched
+    }
+}
+
+/// The names that a change changes; each once.
+fn names_of(change: &Change) -> Vec<(InodeId, Name)> {
+    match change {
+        Change::Make { parent, name, .. }
+        | Change::Link { parent, name, .. }
+        | Change::Unlink { parent, name }
+        | Change::Rmdir { parent, name } => vec![(*parent, name.clone())],
+        Change::Rename {
+            parent,
+            name,
+            new_parent,
+            new_name,
+            ..
+        } => {
+            let mut names = vec![(*parent, name.clone()), (*new_parent, new_name.clone())];
+            names.dedup();
+            names
+        }
+        Change::SetAttr { .. }
+        | Change::SetXattr { .. }
+        | Change::RemoveXattr { .. }
+        | Change::Open { .. }
+        | Change::Close { .. }
+        | Change::Allocate { .. }
+        | Change::Commit { .. }
+        | Change::Seal { .. }
+        | Change::Sync
+        | Change::EndSession => Vec::new(),
+    }
+}
