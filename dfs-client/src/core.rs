@@ -2,7 +2,7 @@
 
 use crate::{
     audience::Audience,
-    cache::{Absences, Attrs},
+    cache::{Absences, Attrs, Listings},
     error::Error,
     link::{Master, Minions},
     read::Fetcher,
@@ -37,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) minions: Arc<Minions>,
     pub(crate) attrs: Attrs,
     pub(crate) absences: Absences,
+    pub(crate) listings: Listings,
     /// Held by who tells others what they may keep, and by who forgets it: what was told before is
     /// with them when they are told to forget.
     pub(crate) gate: RwLock<()>,
@@ -77,6 +78,7 @@ impl Core {
         let core = Core {
             attrs: Attrs::new(master.lease.clone()),
             absences: Absences::default(),
+            listings: Listings::default(),
             gate: RwLock::default(),
             audience,
             fetcher: Arc::new(fetcher),

@@ -226,8 +226,14 @@ impl Dfs {
         let (held, reopened) = match held {
             Some((file, seen)) => {
                 let handle = self.handle((file.clone(), seen), how.append);
-                let (view, source) = self.view_again(&file, how).await?;
-                let reopened = self.core.attrs.open(&view.attr, source, self.now());
+                let leased = self.core.attrs.reopen(inode, self.now());
+                let reopened = match leased.filter(|_| !how.truncate) {
+                    Some(reopened) => reopened,
+                    None => {
+                        let (view, source) = self.view_again(&file, how).await?;
+                        self.core.attrs.open(&view.attr, source, self.now())
+                    }
+                };
                 (handle, reopened)
             }
             None => {
@@ -294,6 +300,13 @@ impl Dfs {
     ) -> Result<Listing, Error> {
         // Names of 255 bytes with attributes must fit into one answer.
         let limit = limit.min(READDIR_MAX);
+        let before = self.core.attrs.attr(inode, self.now());
+        let before = before.map(|(directory, _)| directory);
+        if let Some(directory) = &before
+            && let Some(listing) = self.listed(directory, after, limit, attrs)
+        {
+            return Ok(listing);
+        }
         let readdir = |client: MasterClient, context, session: SessionId| async move {
             let entries = client.readdir(context, session, inode, after, limit, attrs);
             entries.await
@@ -301,6 +314,13 @@ impl Dfs {
         let Told { source, answer } = self.core.master.ask("a directory", readdir).await?;
         let mut listing = answer;
         let now = self.now();
+        let same = |(directory, _): &(Attr, Duration)| {
+            let version = before.as_ref().map(|before| before.data_version);
+            version == Some(directory.data_version)
+        };
+        if let Some((directory, _)) = self.core.attrs.attr(inode, now).filter(same) {
+            self.core.listings.learn(&directory, after, &listing);
+        }
         for entry in &mut listing.entries {
             if let Some(attr) = entry.attr.take() {
                 let named = Some(attr.inode);
@@ -310,6 +330,18 @@ impl Dfs {
             }
         }
         Ok(listing)
+    }
+
+    /// A part of a directory that is so now, if it is known, with all attributes if `attrs`.
+    fn listed(&self, directory: &Attr, after: Cookie, limit: u32, attrs: bool) -> Option<Listing> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut listing = self.core.listings.part(directory, after, limit)?;
+        if attrs {
+            for entry in &mut listing.entries {
+                entry.attr = Some(self.try_getattr(entry.inode)?);
+            }
+        }
+        Some(listing)
     }
 
     /// The target of a symbolic link.

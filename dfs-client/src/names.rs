@@ -47,17 +47,21 @@ impl Dfs {
         let (now, named) = (self.now(), answer.as_ref().map(|attr| attr.inode));
         let attrs = &self.core.attrs;
         attrs.learn_name(parent, name, named, source, now);
-        let found = answer.ok_or(FsError::NotFound)?;
-        Ok(self.learn(found, source))
+        let found = self.learn(answer.ok_or(FsError::NotFound)?, source);
+        attrs.learn_parent(found.inode, parent);
+        Ok(found)
     }
 
     /// The directory that has directory `inode` as an entry.
-    pub async fn parent(&self, inode: InodeId) -> Result<Attr, Error> {
+    pub async fn parent(&self, inode: InodeId) -> Result<InodeId, Error> {
+        if let Some(parent) = self.core.attrs.parent(inode, self.now()) {
+            return Ok(parent);
+        }
         let parent = |client: MasterClient, context, session: SessionId| async move {
             client.parent(context, session, inode).await
         };
         let Told { source, answer } = self.core.master.ask("a parent", parent).await?;
-        Ok(self.learn(answer, source))
+        Ok(self.learn(answer, source).inode)
     }
 
     /// mkdir, mknod, symlink; a file that is not opened.
@@ -82,7 +86,9 @@ impl Dfs {
         if attr.kind == FileKind::Directory {
             self.core.absences.made(&attr);
         }
-        Ok(self.learn(attr, source))
+        let made = self.learn(attr, source);
+        self.core.attrs.learn_parent(made.inode, parent);
+        Ok(made)
     }
 
     /// Another name for an inode.
@@ -167,6 +173,9 @@ impl Dfs {
             self.core.absences.doubt(attr.inode);
         }
         self.learn(dir, source);
+        if attr.links == 0 {
+            self.table.let_go(attr.inode);
+        }
         Ok(self.learn(attr, source))
     }
 
@@ -232,9 +241,14 @@ impl Dfs {
         if (parent, name) != (new_parent, new_name) {
             attrs.learn_name(parent, name, left, source, now);
         }
-        self.learn(attr, source);
+        let moved = self.learn(attr, source);
+        attrs.learn_parent(moved.inode, new_parent);
         if let Some(other) = other {
+            attrs.learn_parent(other.inode, parent);
             self.core.absences.doubt(other.inode);
+            if other.links == 0 {
+                self.table.let_go(other.inode);
+            }
             self.learn(other, source);
         }
         Ok(())

@@ -1,5 +1,8 @@
 //! The files that this session holds open, and the lazy closing of those that nobody uses any more.
 //!
+//! A file that nobody uses is kept for a while if it is leased: whoever opens it again need not ask
+//! the master, and what was known of its content is still known.
+//!
 //! An inode is in one of three states: in `files` (held at the master), in `closing` (being let go:
 //! whoever wants to open it waits), or in neither.
 
@@ -7,13 +10,18 @@ use crate::{core::Core, error::Error, file::File, link::Session};
 use dfs_proto::{change::Change, id::InodeId, view::View};
 use parking_lot::Mutex;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::Notify;
 
 /// Inodes let go in one change, at the most.
 const CLOSE_MAX: usize = 1024;
+
+/// Files that nobody uses are kept for so long, and so many of them.
+const KEEP: Duration = Duration::from_secs(30);
+const KEPT_MAX: usize = 1024;
 
 /// The files that are held open.
 #[derive(Default)]
@@ -21,6 +29,8 @@ pub(crate) struct Table {
     files: Mutex<HashMap<InodeId, Arc<File>>>,
     /// Files whose last handle went.
     idle: Mutex<Vec<InodeId>>,
+    /// Those of them that are kept, and since when; oldest first.
+    kept: Mutex<VecDeque<(Duration, InodeId)>>,
     closing: Mutex<HashSet<InodeId>>,
     closed: Notify,
     /// There is something in `idle`.
@@ -85,10 +95,18 @@ impl Table {
         self.released.notify_one();
     }
 
-    /// Lets go of what nobody uses and what is sent; what is not sent yet stays for the next time.
-    /// Answers whether something stayed.
+    /// A file need not be kept, should nobody use it: it is about to change, or has no name left.
+    pub(crate) fn let_go(&self, inode: InodeId) {
+        if self.files.lock().contains_key(&inode) {
+            self.release(inode);
+        }
+    }
+
+    /// Lets go of what nobody uses, what is sent, and what is not kept; what is not sent yet stays
+    /// for the next time. Answers whether something stayed.
     pub(crate) async fn close_idle(&self, core: &Core) -> Result<bool, Error> {
         let mut idle = std::mem::take(&mut *self.idle.lock());
+        let now = core.now();
         idle.sort_unstable();
         idle.dedup();
         let mut stay = Vec::new();
@@ -105,9 +123,25 @@ impl Table {
                     if file.is_unsent() {
                         stay.push(inode);
                     }
+                } else if is_worth_keeping(core, inode) {
+                    file.give_back_stream();
+                    self.kept.lock().push_back((now, inode));
                 } else if gone.len() == CLOSE_MAX {
                     stay.push(inode);
                 } else {
+                    closing.insert(inode);
+                    gone.extend(files.remove(&inode));
+                }
+            }
+            let mut kept = self.kept.lock();
+            while let Some((since, inode)) = kept.front().copied() {
+                let too_old = since + KEEP <= now || !is_worth_keeping(core, inode);
+                let idle = files.get(&inode).is_some_and(|file| file.is_idle());
+                if gone.len() == CLOSE_MAX || (idle && !too_old && kept.len() <= KEPT_MAX) {
+                    break;
+                }
+                kept.pop_front();
+                if idle {
                     closing.insert(inode);
                     gone.extend(files.remove(&inode));
                 }
@@ -132,6 +166,12 @@ impl Table {
             files.remove(&lost.inode);
         }
     }
+}
+
+/// Whether a file that nobody uses may be opened again without asking.
+fn is_worth_keeping(core: &Core, inode: InodeId) -> bool {
+    let known = core.attrs.attr(inode, core.now());
+    known.is_some_and(|(attr, _)| attr.links > 0)
 }
 
 async fn close(core: &Core, gone: &[Arc<File>]) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use dfs_proto::{
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,9 @@ const DIRTY_AGE: Duration = Duration::from_secs(1);
 
 /// Closes are told together after so long.
 const CLOSE_DELAY: Duration = Duration::from_millis(50);
+
+/// Between two looks at files that are kept though nobody uses them.
+const KEPT_LOOK: Duration = Duration::from_secs(5);
 
 /// What the master names is synced at most so late, and a little more.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
@@ -139,6 +142,7 @@ async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
     for recall in &recalls {
         if let Some(file) = table.get(recall.inode) {
             file.recalled();
+            table.let_go(recall.inode);
         }
     }
     core.recalled(recalls).await;
@@ -154,6 +158,10 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
     core.blocks.forget();
     for file in table.all() {
         if file.session().id == session.id {
+            continue;
+        }
+        if file.is_idle() {
+            table.forget(&file);
             continue;
         }
         if !file.can_move() {
@@ -201,7 +209,8 @@ async fn age(core: &Arc<Core>, table: &Arc<Table>) {
 
 async fn close(core: &Arc<Core>, table: &Arc<Table>) {
     loop {
-        table.released.notified().await;
+        // What is kept is looked at now and then, too.
+        let _ = timeout(KEPT_LOOK, table.released.notified()).await;
         loop {
             sleep(CLOSE_DELAY).await;
             match table.close_idle(core).await {

@@ -104,7 +104,7 @@ impl Reader {
         let parent = async {
             match inode {
                 InodeId::ROOT => Ok(InodeId::ROOT),
-                _ if offset < AFTER_DOTS => self.dfs.parent(inode).await.map(|attr| attr.inode),
+                _ if offset < AFTER_DOTS => self.dfs.parent(inode).await,
                 _ => Ok(inode),
             }
         };

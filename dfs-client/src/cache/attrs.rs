@@ -27,6 +27,8 @@ struct Known {
     at: Duration,
     /// The data version that pages in the kernel are right for.
     pages: Option<u64>,
+    /// Where it was last found; of a directory that is the one place, as long as it is leased.
+    parent: Option<InodeId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +98,26 @@ impl Attrs {
         self.inodes.lock().peek(&inode).map(|k| k.attr.clone())
     }
 
+    /// The directory that has directory `inode` as an entry, if it is known.
+    pub(crate) fn parent(&self, inode: InodeId, now: Duration) -> Option<InodeId> {
+        let mut inodes = self.inodes.lock();
+        let known = inodes.get(&inode)?;
+        self.left(known.stamp, known.at, now)?;
+        known.parent
+    }
+
+    /// Takes in where an inode was found, right after its attributes.
+    pub(crate) fn learn_parent(&self, inode: InodeId, parent: InodeId) {
+        // Recalled in between, it may have moved since.
+        let mut inodes = self.inodes.lock();
+        if let Some(known) = inodes
+            .peek_mut(&inode)
+            .filter(|known| known.stamp.is_some())
+        {
+            known.parent = Some(parent);
+        }
+    }
+
     /// The inodes that something is known of.
     pub(crate) fn inodes(&self) -> Vec<InodeId> {
         self.inodes.lock().iter().map(|(inode, _)| *inode).collect()
@@ -126,6 +148,7 @@ impl Attrs {
             stamp,
             at: now,
             pages: None,
+            parent: None,
         };
         let gone = inodes.push(attr.inode, known);
         if gone.is_some_and(|(_, known)| known.stamp.is_some()) {
@@ -162,6 +185,18 @@ impl Attrs {
             known.pages = Some(attr.data_version);
         }
         reopened
+    }
+
+    /// As [`Attrs::open`], for a file that is held and leased: it is as it was. `None` if it is not
+    /// leased.
+    pub(crate) fn reopen(&self, inode: InodeId, now: Duration) -> Option<Reopened> {
+        let mut inodes = self.inodes.lock();
+        let known = inodes.get_mut(&inode)?;
+        self.left(known.stamp, known.at, now)?;
+        let version = Some(known.attr.data_version);
+        let keep_pages = std::mem::replace(&mut known.pages, version) == version;
+        let moved = false;
+        Some(Reopened { keep_pages, moved })
     }
 
     /// What a name names, and for how long that may be answered: `None` if it is not known,
@@ -225,6 +260,7 @@ impl Attrs {
         }
         if let Some(known) = self.inodes.lock().peek_mut(&recall.inode) {
             known.stamp = None;
+            known.parent = None;
         }
     }
 

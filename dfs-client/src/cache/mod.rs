@@ -3,10 +3,12 @@
 mod absences;
 mod attrs;
 mod layout;
+mod listings;
 mod recalls;
 mod runs;
 
 pub(crate) use absences::Absences;
 pub(crate) use attrs::Attrs;
 pub(crate) use layout::{Extents, Part};
+pub(crate) use listings::Listings;
 pub(crate) use runs::{Run, Runs};

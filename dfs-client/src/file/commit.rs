@@ -36,6 +36,8 @@ enum Next {
     Nothing,
     /// This is to be proposed.
     Propose(Proposal),
+    /// The content may have changed: the master is to be asked before inline bytes can be proposed.
+    Ask,
     /// This batch cannot be inline any more: it is to be sent to minions.
     Send(u64),
     /// These inline bytes of this data version must move to a block together with the batch.
@@ -64,7 +66,15 @@ impl File {
             let proposal = match next {
                 Next::Nothing => return Ok(any),
                 Next::Propose(proposal) => proposal,
+                Next::Ask => {
+                    let asked = self.refresh().await;
+                    self.or_give_up(asked, 0)?;
+                    continue;
+                }
                 Next::Send(number) => {
+                    if let Some(batch) = self.state.lock().batch(number) {
+                        batch.stage = Stage::Sending;
+                    }
                     self.send_batch(number, durable).await;
                     continue;
                 }
@@ -264,8 +274,11 @@ impl State {
             return Next::Nothing;
         };
         if matches!(front.stage, Stage::Inline) {
+            if self.moved {
+                return Next::Ask;
+            }
             let inlined = self.content.inlined(self.attr.size, &front.segments);
-            let Some((offset, bytes)) = inlined.filter(|_| !self.moved) else {
+            let Some((offset, bytes)) = inlined else {
                 return Next::Send(front.number);
             };
             let data_version = self.attr.data_version;

@@ -3,8 +3,8 @@
 use super::shared::{Adapter, HeldFile, asked, caller, done, named};
 use crate::{answer, attr};
 use bytes::Bytes;
-use dfs_client::{Dfs, Error, OpenHow, Opened};
-use dfs_proto::{error::FsError, id::InodeId};
+use dfs_client::{Error, OpenHow};
+use dfs_proto::error::FsError;
 use fuser::{
     Errno, FileHandle, FopenFlags, INodeNo, OpenFlags, ReplyCreate, ReplyData, ReplyEmpty,
     ReplyLseek, ReplyOpen, ReplyWrite, Request,
@@ -32,32 +32,31 @@ impl Adapter {
     ) {
         let asked = asked("open", inode);
         let truncate = flags.0 & libc::O_TRUNC != 0;
+        // The kernel does not ask for the size again before it appends: such writes go to the true
+        // end, past the page cache, whatever offset it asks for.
+        let append = flags.0 & libc::O_APPEND != 0;
         let how = OpenHow {
-            append: false,
+            append,
             truncate,
             kill_privileges: truncate && request.uid() != 0,
         };
-        let append = flags.0 & libc::O_APPEND != 0;
         let reads_only = flags.0 & libc::O_ACCMODE == libc::O_RDONLY;
         let (dfs, files) = (self.dfs.clone(), self.files.clone());
         let invalidator = self.invalidator.clone();
-        let work = async move { open(&dfs, asked.inode, how, append).await };
+        let work = async move { dfs.open(asked.inode, how).await };
         self.answers
-            .later(asked, reply, work, move |reply, (opened, to_end)| {
+            .later(asked, reply, work, move |reply, opened| {
                 let mut flags = FopenFlags::empty();
                 if opened.attrs_changed {
                     invalidator.attributes(asked.inode);
                 } else if opened.keep_cache {
                     flags |= FopenFlags::FOPEN_KEEP_CACHE;
                 }
-                flags.set(FopenFlags::FOPEN_DIRECT_IO, to_end);
+                flags.set(FopenFlags::FOPEN_DIRECT_IO, append && !reads_only);
                 // Who has written nothing need not wait for anything at close.
                 flags.set(FopenFlags::FOPEN_NOFLUSH, reads_only);
-                let held = HeldFile {
-                    file: opened.file,
-                    appends_at_true_end: to_end,
-                };
-                reply.opened(files.insert(held), flags);
+                let file = opened.file;
+                reply.opened(files.insert(HeldFile { file }), flags);
             });
     }
 
@@ -76,12 +75,13 @@ impl Adapter {
         };
         let (asked, caller) = (asked("create", parent), caller(request));
         let (mode, exclusive) = (attr::permissions(mode), flags & libc::O_EXCL != 0);
+        let append = flags & libc::O_APPEND != 0;
         let (dfs, files, teller) = (self.dfs.clone(), self.files.clone(), self.teller.clone());
         let held = self.invalidator.holds(vec![asked.inode]);
         let name_here = name.clone();
         let work = async move {
             match dfs
-                .create(asked.inode, &name_here, mode, caller, false)
+                .create(asked.inode, &name_here, mode, caller, append)
                 .await
             {
                 // It came into being since the kernel looked. ESTALE makes the kernel look again
@@ -94,11 +94,10 @@ impl Adapter {
         };
         self.answers
             .later(asked, reply, work, move |reply, (attr, file)| {
-                let handle = files.insert(HeldFile {
-                    file,
-                    appends_at_true_end: false,
-                });
-                let opened = (handle, FopenFlags::FOPEN_KEEP_CACHE);
+                let handle = files.insert(HeldFile { file });
+                let mut flags = FopenFlags::FOPEN_KEEP_CACHE;
+                flags.set(FopenFlags::FOPEN_DIRECT_IO, append);
+                let opened = (handle, flags);
                 teller.created(reply, (asked.inode, &name), attr, opened);
                 drop(held);
             });
@@ -144,21 +143,27 @@ impl Adapter {
         };
         let sync = sync_of(flags);
         let len = u32::try_from(data.len()).expect("a request is at most a few MiB");
-        if sync.is_none() && !held.appends_at_true_end {
+        let invalidator = self.invalidator.clone();
+        let wrote = move |at: u64| {
+            // The kernel had another idea of where the file ends.
+            if at != offset {
+                invalidator.attributes(asked.inode);
+                invalidator.pages(asked.inode);
+            }
+        };
+        if sync.is_none() {
             match held.file.try_write(offset, data, kill) {
-                Some(Ok(_)) => return reply.written(len),
+                Some(Ok(at)) => {
+                    wrote(at);
+                    return reply.written(len);
+                }
                 Some(Err(error)) => return answer::refuse(asked, reply, &error),
                 None => {}
             }
         }
         let data = Bytes::copy_from_slice(data);
-        let invalidator = self.invalidator.clone();
         let work = async move {
-            let at = held.file.write(offset, &data, kill).await?;
-            if at != offset {
-                invalidator.attributes(asked.inode);
-                invalidator.pages(asked.inode);
-            }
+            wrote(held.file.write(offset, &data, kill).await?);
             match sync {
                 Some(data_only) => held.file.fsync(data_only).await,
                 None => Ok(()),
@@ -207,35 +212,4 @@ fn sync_of(flags: OpenFlags) -> Option<bool> {
         0 => None,
         bits => Some(bits != libc::O_SYNC),
     }
-}
-
-/// Opens a file; also says whether its writes are to go to its true end. They are where it is opened
-/// to append and the kernel has another idea of its size: the kernel does not ask for the size again
-/// before it appends.
-async fn open(
-    dfs: &Dfs,
-    inode: InodeId,
-    how: OpenHow,
-    append: bool,
-) -> Result<(Opened, bool), Error> {
-    let opened = dfs.open(inode, how).await?;
-    if !append || how.truncate || !opened.attrs_changed {
-        return Ok((opened, false));
-    }
-    let (append, kill_privileges) = (true, false);
-    let again = OpenHow {
-        append,
-        truncate: false,
-        kill_privileges,
-    };
-    let at_end = dfs.open(inode, again).await?;
-    opened.file.release();
-    let attrs_changed = true;
-    Ok((
-        Opened {
-            attrs_changed,
-            ..at_end
-        },
-        true,
-    ))
 }

@@ -54,9 +54,6 @@ pub(crate) struct Adapter {
 pub(crate) struct HeldFile {
     /// The file.
     pub(crate) file: Arc<OpenFile>,
-    /// The kernel did not know where the file ends when it was opened to append: writes go to its
-    /// true end, past the page cache.
-    pub(super) appends_at_true_end: bool,
 }
 
 impl Adapter {
