@@ -1,6 +1,6 @@
 //! Whoever keeps what this client told: the kernel, behind a mount.
 
-use dfs_proto::{id::InodeId, session::Recall};
+use dfs_proto::{id::InodeId, name::Name, session::Recall};
 use futures::future::BoxFuture;
 use std::fmt;
 
@@ -10,14 +10,21 @@ pub trait Audience: Send + Sync + fmt::Debug {
     /// of files may be forgotten a moment later.
     fn forget(&self, recalls: Vec<Recall>) -> BoxFuture<'static, ()>;
 
-    /// Forgets all names, and the attributes of these inodes.
-    fn forget_all(&self, inodes: Vec<InodeId>) -> BoxFuture<'static, ()>;
+    /// Forgets the attributes of these inodes, and these names by their directories.
+    fn forget_all(
+        &self,
+        inodes: Vec<InodeId>,
+        names: Vec<(InodeId, Vec<Name>)>,
+    ) -> BoxFuture<'static, ()>;
 
     /// The attributes of an inode are not quite what was told. Never waits.
     fn forget_attributes(&self, inode: InodeId);
 
     /// The bytes of a file that are being told may not be kept. Never waits.
     fn forget_content(&self, inode: InodeId);
+
+    /// What a name names is not remembered here any more. Never waits.
+    fn forget_name(&self, parent: InodeId, name: &Name);
 }
 
 /// Keeps nothing.
@@ -29,11 +36,13 @@ impl Audience for Nobody {
         Box::pin(async {})
     }
 
-    fn forget_all(&self, _: Vec<InodeId>) -> BoxFuture<'static, ()> {
+    fn forget_all(&self, _: Vec<InodeId>, _: Vec<(InodeId, Vec<Name>)>) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
 
     fn forget_attributes(&self, _: InodeId) {}
 
     fn forget_content(&self, _: InodeId) {}
+
+    fn forget_name(&self, _: InodeId, _: &Name) {}
 }

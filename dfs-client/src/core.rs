@@ -19,11 +19,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore, mpsc},
-    time::{sleep, timeout},
+    time::timeout,
 };
-
-/// The longest that others keep what they were told: no lease lasts longer without a renewal.
-const KEPT_MAX: Duration = Duration::from_secs(10);
 
 /// Bad replicas that wait to be told to the master; more are dropped.
 const BAD_MAX: usize = 256;
@@ -76,7 +73,7 @@ impl Core {
         );
         let dirty_bytes = usize::try_from(settings.dirty_bytes).unwrap_or(usize::MAX);
         let core = Core {
-            attrs: Attrs::new(master.lease.clone()),
+            attrs: Attrs::new(master.lease.clone(), audience.clone()),
             absences: Absences::default(),
             listings: Listings::default(),
             gate: RwLock::default(),
@@ -98,23 +95,26 @@ impl Core {
 
     /// Has every question about names and attributes go to the master, and others forget them.
     pub(crate) async fn forget_names(&self) {
-        {
+        let (inodes, names) = {
             let _nobody_is_told = self.gate.write();
+            let known = (self.attrs.inodes(), self.attrs.names());
             self.attrs.forget_all();
             self.absences.doubt_all();
-        }
-        self.audience.forget_all(self.attrs.inodes()).await;
-        // Of inodes that are not known any more the kernel may keep what it was told so long ago.
-        if let Some(crowded) = self.attrs.crowded() {
-            sleep((crowded + KEPT_MAX).saturating_sub(self.now())).await;
-        }
+            known
+        };
+        self.audience.forget_all(inodes, names).await;
     }
 
     /// Forgets what is recalled; done when others have, too.
-    pub(crate) async fn recalled(&self, recalls: Vec<Recall>) {
+    pub(crate) async fn recalled(&self, mut recalls: Vec<Recall>) {
         {
             let _nobody_is_told = self.gate.write();
-            recalls.iter().for_each(|recall| self.attrs.recall(recall));
+            for recall in &mut recalls {
+                self.attrs.recall(recall);
+                if recall.whole {
+                    recall.names = self.attrs.names_in(recall.inode);
+                }
+            }
         }
         self.audience.forget(recalls).await;
     }

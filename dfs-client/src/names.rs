@@ -238,7 +238,9 @@ impl Dfs {
             (RenameMode::Exchange, Some(other)) => Some(other.inode),
             _ => None,
         };
-        if (parent, name) != (new_parent, new_name) {
+        // Renamed onto another name of itself, a file keeps both.
+        let may_have_both = attr.kind != FileKind::Directory && attr.links > 1 && other.is_none();
+        if (parent, name) != (new_parent, new_name) && !may_have_both {
             attrs.learn_name(parent, name, left, source, now);
         }
         let moved = self.learn(attr, source);

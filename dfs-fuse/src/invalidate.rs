@@ -3,10 +3,11 @@
 //! Attributes are forgotten on the spot: the notification that names no pages takes no lock that an
 //! operation could hold. Forgetting pages waits for every read of those pages that is in flight, and
 //! forgetting a name waits for the operations on its directory: threads of their own do that, never
-//! one that answers requests. A name that is not forgotten soon is not waited for: then the kernel is
-//! told to look every name up again before it uses it, which needs no lock. That is also the way
-//! where an operation of this mount holds the directory, because it may be waiting for the very
-//! change that the name has to be forgotten for.
+//! one that answers requests. Where an operation of this mount holds the directory it is not waited
+//! for, because it may be waiting for the very change that the name has to be forgotten for.
+//!
+//! The kernel takes an answer in a moment after it was written, in the task that asked. So what was
+//! told just now is forgotten twice: at once, and once more when that moment has passed.
 
 use dfs_client::Audience;
 use dfs_proto::{id::InodeId, name::Name, session::Recall};
@@ -18,24 +19,29 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::OwnedFd,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     thread,
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 /// An offset below zero says that only the attributes are meant.
 const ATTRIBUTES_ONLY: i64 = -1;
 
-/// How long a name may take to be forgotten.
+/// How long names may take to be forgotten: a few, and all of them.
 const NAME_WAIT: Duration = Duration::from_millis(50);
+const NAMES_WAIT: Duration = Duration::from_secs(5);
 
-/// Codes and flags of notifications that fuser does not offer (`include/uapi/linux/fuse.h`).
+/// Threads that forget names: one that waits for a directory does not hold up the others.
+const NAME_THREADS: usize = 4;
+
+/// The kernel has taken in an answer so long after it was written, and is asked to forget it again
+/// where less has passed.
+const TAKEN_IN: Duration = Duration::from_millis(10);
+
+/// A code and a flag of a notification that fuser does not offer (`include/uapi/linux/fuse.h`): the
+/// name is looked up again before it is used, and what is mounted on it stays.
 const NOTIFY_INVAL_ENTRY: i32 = 3;
-const NOTIFY_INC_EPOCH: i32 = 8;
 const EXPIRE_ONLY: u32 = 1;
 
 /// Tells the kernel what to forget. Clones share everything.
@@ -48,8 +54,6 @@ pub(crate) struct Invalidator {
 struct Kernel {
     notifier: Notifier,
     device: File,
-    /// It can be told to look every name up again (Linux 6.16).
-    has_epochs: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,8 +64,34 @@ struct Shared {
     wake_names: Condvar,
     /// Directories that operations of this mount hold, and how many.
     held: Mutex<HashMap<InodeId, u32>>,
-    /// A name could not be forgotten in time, and still is not.
-    stuck: AtomicBool,
+    told: Mutex<Told>,
+}
+
+/// Inodes and directories that something was told of just now.
+#[derive(Debug, Default)]
+struct Told {
+    /// Since then, for [`TAKEN_IN`] at the most.
+    since: Option<Instant>,
+    now: HashSet<InodeId>,
+    /// In the time before.
+    before: HashSet<InodeId>,
+}
+
+impl Told {
+    fn pass(&mut self, now: Instant) {
+        let Some(age) = self.since.map(|since| now.saturating_duration_since(since)) else {
+            self.since = Some(now);
+            return;
+        };
+        if age >= TAKEN_IN {
+            std::mem::swap(&mut self.before, &mut self.now);
+            self.now.clear();
+            self.since = Some(now);
+        }
+        if age >= TAKEN_IN * 2 {
+            self.before.clear();
+        }
+    }
 }
 
 /// What is to be forgotten.
@@ -90,15 +120,8 @@ pub(crate) struct Holds {
 impl Invalidator {
     /// Begins with the kernel's ear; until then there is nothing that the kernel could know.
     pub(crate) fn start(&self, notifier: Notifier, device: OwnedFd) -> io::Result<()> {
-        let mut kernel = Kernel {
-            notifier,
-            device: File::from(device),
-            has_epochs: false,
-        };
-        kernel.has_epochs = kernel.new_epoch().is_ok();
-        if !kernel.has_epochs {
-            tracing::info!("this kernel asks for every name again: Linux 6.16 would keep them");
-        }
+        let device = File::from(device);
+        let kernel = Kernel { notifier, device };
         if self.shared.kernel.set(kernel).is_err() {
             return Ok(());
         }
@@ -108,16 +131,14 @@ impl Invalidator {
             thread.spawn(move || work(&shared)).map(|_| ())
         };
         spawn("forget-pages", Shared::forget_pages)?;
-        spawn("forget-names", Shared::forget_names)
+        (0..NAME_THREADS).try_for_each(|_| spawn("forget-names", Shared::forget_names))
     }
 
-    /// For how long the kernel may keep a name: where it cannot be told to look all of them up
-    /// again, it looks each up each time.
-    pub(crate) fn name_ttl(&self, wished: Duration) -> Duration {
-        match self.shared.kernel.get() {
-            Some(kernel) if kernel.has_epochs => wished,
-            _ => Duration::ZERO,
-        }
+    /// The kernel is being told something of these, to keep it.
+    pub(crate) fn tells(&self, inodes: impl IntoIterator<Item = InodeId>) {
+        let mut told = self.shared.told.lock();
+        told.pass(Instant::now());
+        told.now.extend(inodes);
     }
 
     /// The kernel's attributes of `inode` are forgotten when this returns.
@@ -125,9 +146,10 @@ impl Invalidator {
         self.shared.tell(inode, ATTRIBUTES_ONLY);
     }
 
-    /// The kernel looks every name up again before it uses it.
-    pub(crate) fn all_names(&self) {
-        self.shared.new_epoch();
+    /// The kernel looks this name up again before it uses it, as soon as nobody holds the directory.
+    pub(crate) fn name(&self, parent: InodeId, name: &Name) {
+        // Nobody waits for it.
+        drop(self.shared.name_soon(parent, vec![name.clone()]));
     }
 
     /// The kernel's pages and attributes of `inode` will be forgotten soon.
@@ -154,7 +176,7 @@ impl Invalidator {
     pub(crate) fn stop(&self) {
         self.shared.work.lock().stopped = true;
         self.shared.wake_pages.notify_one();
-        self.shared.wake_names.notify_one();
+        self.shared.wake_names.notify_all();
     }
 }
 
@@ -174,40 +196,37 @@ impl Drop for Holds {
 
 impl Audience for Invalidator {
     fn forget(&self, recalls: Vec<Recall>) -> BoxFuture<'static, ()> {
-        let mut waits = Vec::new();
-        let mut all = false;
-        for recall in recalls {
-            self.attributes(recall.inode);
-            if recall.content {
-                self.pages(recall.inode);
-            }
-            all |= recall.whole;
-            if !recall.names.is_empty() && !recall.whole {
-                match self.shared.name_soon(recall.inode, recall.names) {
-                    Some(done) => waits.push(done),
-                    None => all = true,
-                }
-            }
-        }
         let shared = self.shared.clone();
         Box::pin(async move {
-            if !all {
-                let done = futures::future::join_all(waits);
-                if tokio::time::timeout(NAME_WAIT, done).await.is_ok() {
-                    return;
-                }
-                shared.stuck.store(true, Ordering::Release);
+            let again = shared.told_just_now(recalls.iter().map(|recall| recall.inode));
+            shared.forget(&recalls, NAME_WAIT).await;
+            if again {
+                tokio::time::sleep(TAKEN_IN).await;
+                shared.forget(&recalls, NAME_WAIT).await;
             }
-            shared.new_epoch();
         })
     }
 
-    fn forget_all(&self, inodes: Vec<InodeId>) -> BoxFuture<'static, ()> {
-        for inode in inodes {
-            self.attributes(inode);
-        }
-        self.shared.new_epoch();
-        Box::pin(async {})
+    fn forget_all(
+        &self,
+        inodes: Vec<InodeId>,
+        names: Vec<(InodeId, Vec<Name>)>,
+    ) -> BoxFuture<'static, ()> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            tokio::time::sleep(TAKEN_IN).await;
+            inodes
+                .into_iter()
+                .for_each(|inode| shared.tell(inode, ATTRIBUTES_ONLY));
+            let queued = names
+                .into_iter()
+                .map(|(parent, names)| shared.name_soon(parent, names));
+            let queued: Vec<_> = queued.collect();
+            let done = futures::future::join_all(queued);
+            if tokio::time::timeout(NAMES_WAIT, done).await.is_err() {
+                tracing::debug!("the kernel takes long to forget its names");
+            }
+        })
     }
 
     fn forget_attributes(&self, inode: InodeId) {
@@ -217,14 +236,13 @@ impl Audience for Invalidator {
     fn forget_content(&self, inode: InodeId) {
         self.pages(inode);
     }
+
+    fn forget_name(&self, parent: InodeId, name: &Name) {
+        self.name(parent, name);
+    }
 }
 
 impl Kernel {
-    /// The kernel looks every name up again before it uses it.
-    fn new_epoch(&self) -> io::Result<()> {
-        self.notify(NOTIFY_INC_EPOCH, &[])
-    }
-
     /// The kernel looks this name up again before it uses it. Waits for the directory.
     fn expire(&self, parent: InodeId, name: &Name) -> io::Result<()> {
         let name = name.as_bytes();
@@ -251,11 +269,34 @@ impl Kernel {
 }
 
 impl Shared {
-    /// Has these names forgotten; `None` where that could wait for an operation of this mount.
-    fn name_soon(&self, parent: InodeId, names: Vec<Name>) -> Option<oneshot::Receiver<()>> {
-        if self.stuck.load(Ordering::Acquire) || self.held.lock().contains_key(&parent) {
-            return None;
+    fn told_just_now(&self, mut inodes: impl Iterator<Item = InodeId>) -> bool {
+        let mut told = self.told.lock();
+        told.pass(Instant::now());
+        inodes.any(|inode| told.now.contains(&inode) || told.before.contains(&inode))
+    }
+
+    /// Has what these name forgotten, and waits for that, but for names in directories that an
+    /// operation of this mount holds.
+    async fn forget(&self, recalls: &[Recall], within: Duration) {
+        let mut waits = Vec::new();
+        for recall in recalls {
+            self.tell(recall.inode, ATTRIBUTES_ONLY);
+            if recall.content {
+                self.work.lock().pages.insert(recall.inode);
+                self.wake_pages.notify_one();
+            }
+            if !recall.names.is_empty() {
+                let done = self.name_soon(recall.inode, recall.names.clone());
+                let held = self.held.lock().contains_key(&recall.inode);
+                waits.extend((!held).then_some(done));
+            }
         }
+        // What takes longer waits for an operation that began meanwhile, and is done after it.
+        let _ = tokio::time::timeout(within, futures::future::join_all(waits)).await;
+    }
+
+    /// Has these names forgotten; tells when they are.
+    fn name_soon(&self, parent: InodeId, names: Vec<Name>) -> oneshot::Receiver<()> {
         let (done, forgotten) = oneshot::channel();
         let names = Names {
             parent,
@@ -264,16 +305,7 @@ impl Shared {
         };
         self.work.lock().names.push_back(names);
         self.wake_names.notify_one();
-        Some(forgotten)
-    }
-
-    fn new_epoch(&self) {
-        if let Some(kernel) = self.kernel.get()
-            && kernel.has_epochs
-            && let Err(error) = kernel.new_epoch()
-        {
-            tracing::debug!("the kernel was told to look all names up again and said: {error}");
-        }
+        forgotten
     }
 
     fn forget_pages(&self) {
@@ -311,7 +343,6 @@ impl Shared {
                     tracing::trace!(parent = %next.parent, "a name was to be forgotten: {error}");
                 }
             }
-            self.stuck.store(false, Ordering::Release);
             // Nobody waits any more where it took too long.
             let _ = next.done.send(());
         }

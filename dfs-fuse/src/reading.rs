@@ -128,6 +128,7 @@ impl Reader {
             }
         }
         let (window, vouch) = (directory.window(), self.dfs.vouch());
+        self.invalidator.tells([directory.inode]);
         for entry in window.entries_after(listing::cookie_before(offset)) {
             let kept = match &entry.attr {
                 Some(attr) => vouch.name_or(directory.inode, &entry.name, Some(attr.clone())),
@@ -154,6 +155,7 @@ impl Reader {
             return false;
         }
         let (mut added, vouch) = (false, self.dfs.vouch());
+        self.invalidator.tells([directory.inode]);
         for entry in window.entries_after(after) {
             let kept = if P::ATTRS {
                 let Some((attr, _)) = vouch.attr(entry.inode) else {
@@ -172,11 +174,14 @@ impl Reader {
     }
 
     fn add<P: Page>(&self, page: &mut P, entry: &Entry, kept: &Kept) -> bool {
+        if P::ATTRS {
+            self.invalidator.tells([entry.inode]);
+        }
         let next = listing::offset_after(entry.cookie);
         let name = OsStr::from_bytes(entry.name.as_bytes());
         let attr = kept.attr.as_ref();
         let known = attr.map_or_else(|| kind_only(entry.inode, entry.kind), attr::to_kernel);
-        let both = kept.attr_for.min(self.invalidator.name_ttl(kept.name_for));
+        let both = kept.attr_for.min(kept.name_for);
         page.full(next, name, &known, both)
     }
 }

@@ -27,7 +27,8 @@ impl Teller {
         answered: Option<Attr>,
     ) {
         let vouch = self.dfs.vouch();
-        self.reply(reply, &vouch.name_or(parent, name, answered));
+        let kept = vouch.name_or(parent, name, answered);
+        self.reply(reply, parent, &kept);
     }
 
     /// What a name names, if that is at hand; the reply is given back if it is not.
@@ -39,20 +40,21 @@ impl Teller {
         let vouch = self.dfs.vouch();
         match vouch.name(parent, name) {
             Some(kept) => {
-                self.reply(reply, &kept);
+                self.reply(reply, parent, &kept);
                 None
             }
             None => Some(reply),
         }
     }
 
-    fn reply(&self, reply: ReplyEntry, kept: &Kept) {
+    fn reply(&self, reply: ReplyEntry, parent: InodeId, kept: &Kept) {
+        let inode = kept.attr.as_ref().map(|attr| attr.inode);
+        self.invalidator.tells(inode.into_iter().chain([parent]));
         let told = kept
             .attr
             .as_ref()
             .map_or_else(attr::absent, attr::to_kernel);
-        let name_for = self.invalidator.name_ttl(kept.name_for);
-        reply.entry_with_ttls(&kept.attr_for, &name_for, &told, GENERATION);
+        reply.entry_with_ttls(&kept.attr_for, &kept.name_for, &told, GENERATION);
     }
 
     /// A file that was made and opened.
@@ -66,7 +68,8 @@ impl Teller {
         let vouch = self.dfs.vouch();
         let kept = vouch.name_or(parent, name, Some(answered.clone()));
         let told = kept.attr.as_ref().unwrap_or(&answered);
-        let both = kept.attr_for.min(self.invalidator.name_ttl(kept.name_for));
+        let both = kept.attr_for.min(kept.name_for);
+        self.invalidator.tells([parent, answered.inode]);
         reply.created(&both, &attr::to_kernel(told), GENERATION, handle, flags);
     }
 
@@ -82,7 +85,10 @@ impl Teller {
         let vouch = self.dfs.vouch();
         let other = other_name.is_none_or(|name| vouch.name(other_parent, name).is_some());
         if !other || vouch.name(parent, name).is_none() {
-            self.invalidator.all_names();
+            self.invalidator.name(parent, name);
+            if let Some(name) = other_name {
+                self.invalidator.name(other_parent, name);
+            }
         }
         reply.ok();
     }

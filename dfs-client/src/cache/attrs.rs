@@ -6,11 +6,14 @@
 //! whenever it comes.
 
 use super::recalls::Recalls;
-use crate::link::{Lease, Source};
+use crate::{
+    audience::Audience,
+    link::{Lease, Source},
+};
 use dfs_proto::{attr::Attr, id::InodeId, name::Name, session::Recall};
 use lru::LruCache;
 use parking_lot::Mutex;
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{collections::HashMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 const INODES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 const NAMES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
@@ -52,26 +55,26 @@ pub(crate) struct Reopened {
 #[derive(Debug)]
 pub(crate) struct Attrs {
     lease: Arc<Lease>,
+    /// Who keeps what was told, and is told what is not remembered here any more.
+    audience: Arc<dyn Audience>,
     /// Of attributes, and of single names.
     recalls: Recalls,
     /// Of all names of a directory.
     whole: Recalls,
     inodes: Mutex<LruCache<InodeId, Known>>,
     names: Mutex<LruCache<(InodeId, Name), Named>>,
-    /// When leased attributes last had to make room for others.
-    crowded: Mutex<Option<Duration>>,
 }
 
 impl Attrs {
     /// Answers are given while this lease holds.
-    pub(crate) fn new(lease: Arc<Lease>) -> Attrs {
+    pub(crate) fn new(lease: Arc<Lease>, audience: Arc<dyn Audience>) -> Attrs {
         Attrs {
             lease,
+            audience,
             recalls: Recalls::default(),
             whole: Recalls::default(),
             inodes: Mutex::new(LruCache::new(INODES_MAX)),
             names: Mutex::new(LruCache::new(NAMES_MAX)),
-            crowded: Mutex::new(None),
         }
     }
 
@@ -123,9 +126,20 @@ impl Attrs {
         self.inodes.lock().iter().map(|(inode, _)| *inode).collect()
     }
 
-    /// When leased attributes last had to make room for others.
-    pub(crate) fn crowded(&self) -> Option<Duration> {
-        *self.crowded.lock()
+    /// The names that something is known of, by their directories.
+    pub(crate) fn names(&self) -> Vec<(InodeId, Vec<Name>)> {
+        let mut by_directory: HashMap<InodeId, Vec<Name>> = HashMap::new();
+        for ((parent, name), _) in self.names.lock().iter() {
+            by_directory.entry(*parent).or_default().push(name.clone());
+        }
+        by_directory.into_iter().collect()
+    }
+
+    /// The names of one directory that something is known of.
+    pub(crate) fn names_in(&self, directory: InodeId) -> Vec<Name> {
+        let names = self.names.lock();
+        let inside = names.iter().filter(|((parent, _), _)| *parent == directory);
+        inside.map(|((_, name), _)| name.clone()).collect()
     }
 
     /// Takes in attributes.
@@ -135,9 +149,11 @@ impl Attrs {
         let stamp = source.stamp.filter(keeps);
         if let Some(known) = inodes.get_mut(&attr.inode) {
             if known.index <= source.index {
+                // Several changes share a place in the log, and which of them was last is not known.
+                let unsure = known.index == source.index && known.attr != *attr;
                 known.attr.clone_from(attr);
                 known.index = source.index;
-                known.stamp = stamp;
+                known.stamp = stamp.filter(|_| !unsure);
                 known.at = now;
             }
             return;
@@ -151,8 +167,9 @@ impl Attrs {
             parent: None,
         };
         let gone = inodes.push(attr.inode, known);
-        if gone.is_some_and(|(_, known)| known.stamp.is_some()) {
-            *self.crowded.lock() = Some(now);
+        drop(inodes);
+        if let Some((gone, _)) = gone.filter(|(gone, _)| *gone != attr.inode) {
+            self.audience.forget_attributes(gone);
         }
     }
 
@@ -225,20 +242,25 @@ impl Attrs {
     ) {
         let key = (parent, name.clone());
         let mut names = self.names.lock();
-        if names
-            .peek(&key)
-            .is_some_and(|known| known.index > source.index)
-        {
+        let known = names.peek(&key);
+        if known.is_some_and(|known| known.index > source.index) {
             return;
         }
-        let keeps = |stamp: &u64| self.recalls.keeps(parent, *stamp);
+        let same_place = |known: &Named| known.index == source.index && known.inode != inode;
+        let unsure = known.is_some_and(same_place);
+        let keeps = |stamp: &u64| !unsure && self.recalls.keeps(parent, *stamp);
         let named = Named {
             inode,
             index: source.index,
             stamp: source.stamp.filter(keeps),
             at: now,
         };
-        names.put(key, named);
+        let gone = names.push(key, named);
+        drop(names);
+        let gone = gone.filter(|((directory, gone), _)| (*directory, gone) != (parent, name));
+        if let Some(((directory, gone), _)) = gone {
+            self.audience.forget_name(directory, &gone);
+        }
     }
 
     /// Forgets a name.
@@ -308,7 +330,7 @@ pub(super) mod tests {
     fn leased() -> (Arc<Lease>, Attrs) {
         let lease = Arc::new(Lease::default());
         lease.renew(Duration::ZERO, SECOND * 8, Duration::ZERO);
-        let attrs = Attrs::new(lease.clone());
+        let attrs = Attrs::new(lease.clone(), Arc::new(crate::audience::Nobody));
         (lease, attrs)
     }
 

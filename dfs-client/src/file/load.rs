@@ -114,7 +114,9 @@ impl File {
 
     /// Whether what is known of the content is so until the master says otherwise.
     fn is_leased(&self) -> bool {
-        self.core.attrs.attr(self.inode, self.core.now()).is_some()
+        let known = self.core.attrs.attr(self.inode, self.core.now());
+        let version = self.state.lock().attr.data_version;
+        known.is_some_and(|(attr, _)| attr.data_version == version)
     }
 
     async fn locate(&self, from: u64) -> Result<(), Error> {

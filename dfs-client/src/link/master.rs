@@ -82,6 +82,18 @@ pub(crate) struct Master {
     grant: Mutex<Option<SessionGrant>>,
 }
 
+/// A change that was given up, also by dropping it: it may yet be made, and nobody would tell,
+/// because the master takes it for known.
+struct Unanswered<'a>(&'a Master);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let Unanswered(master) = self;
+        let until = master.clock.monotonic() + LATE_CHANGE_MAX;
+        master.lease.suspend(until);
+    }
+}
+
 /// What to do after an attempt.
 enum Verdict<T> {
     Answer(T),
@@ -234,8 +246,10 @@ impl Master {
         Answer: Future<Output = Result<Result<Logged<T>, FsError>, RpcError>>,
     {
         loop {
+            // Before the session: what an earlier one was leased is not this one's.
+            let stamp = self.lease.stamp();
             let session = self.session().await?;
-            let (id, stamp) = (session.id, self.lease.stamp());
+            let id = session.id;
             let asked = self
                 .until_answered(what, None, |client, context| ask(client, context, id))
                 .await;
@@ -263,17 +277,16 @@ impl Master {
             let (ticket, change) = (taken.ticket(), change.clone());
             async move { client.change(context, ticket, change).await }
         };
+        let unanswered = Unanswered(self);
         let answer = self.until_answered("a change", Some(session), send).await;
+        if !matches!(answer, Err(Error::TimedOut { .. })) {
+            std::mem::forget(unanswered);
+        }
         match answer {
             Ok(answer) => Ok(self.told(answer, stamp)),
             Err(Error::Refused(FsError::SessionEnded(_) | FsError::AnswerDropped(_))) => {
                 self.end(session);
                 Err(Error::SessionLost)
-            }
-            Err(error @ Error::TimedOut { .. }) => {
-                // It may yet be made, and nobody would tell: the master takes it for known.
-                self.lease.suspend(self.clock.monotonic() + LATE_CHANGE_MAX);
-                Err(error)
             }
             Err(error) => Err(error),
         }

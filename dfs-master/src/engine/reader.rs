@@ -143,6 +143,7 @@ impl Reader {
         let limit = usize::try_from(limit.max(1)).expect("32 bits");
         let mut entries = Vec::new();
         let mut leased = true;
+        let mut first = None;
         loop {
             let after = entries
                 .last()
@@ -152,12 +153,14 @@ impl Reader {
                 |view| readdir::readdir(view, inode, after, most, attrs),
                 &lend,
             )?;
-            leased &= part.leased;
+            // Parts of different moments are of none: what is said of the first holds for all.
+            let index = *first.get_or_insert(part.index);
+            leased &= part.leased && part.index == index;
             entries.extend(part.answer.entries);
             let complete = part.answer.complete;
             if complete || entries.len() >= limit {
                 return Ok(Logged {
-                    index: part.index,
+                    index,
                     leased,
                     answer: Listing { entries, complete },
                 });

@@ -203,11 +203,13 @@ fn judge(leader: &Leader, now: Duration) {
 }
 
 fn sweep_leases(leader: &Leader, now: Duration) {
-    let open = leader.seats.lock().open_sessions();
+    // The holders first: who opens and is leased something meanwhile is not among them.
+    let mut gone = leader.leases.lock().holders_to_sweep();
+    gone.retain(|session| !leader.seats.lock().is_open(*session));
     leader
         .leases
         .lock()
-        .sweep(now, |session| open.contains(&session));
+        .sweep(now, |session| !gone.contains(&session));
 }
 
 async fn expire(leader: &Leader, now: Duration) -> Result<(), FsError> {

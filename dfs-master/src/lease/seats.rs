@@ -8,7 +8,7 @@ use dfs_proto::{
     session::Event,
 };
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -132,11 +132,6 @@ impl Seats {
         self.seats
             .get(&session)
             .map(|seat| seat.confirmed.subscribe())
-    }
-
-    /// Those that are open.
-    pub fn open_sessions(&self) -> HashSet<SessionId> {
-        self.seats.keys().copied().collect()
     }
 
     /// How many are open.

@@ -243,9 +243,17 @@ impl Leases {
         all
     }
 
-    /// Time has passed: forgets, in one part of the table, what is over.
-    pub fn sweep(&mut self, now: Duration, is_open: impl Fn(SessionId) -> bool) {
+    /// The sessions that hold something in the part of the table that is swept next.
+    pub fn holders_to_sweep(&mut self) -> BTreeSet<SessionId> {
         self.swept = (self.swept + 1) % SHARDS;
+        let held = self.shards[self.swept].values();
+        held.flat_map(|held| &held.holders)
+            .map(|(one, _)| *one)
+            .collect()
+    }
+
+    /// Time has passed: forgets, in that part, what is over.
+    pub fn sweep(&mut self, now: Duration, is_open: impl Fn(SessionId) -> bool) {
         self.shards[self.swept].retain(|_, held| {
             held.holders
                 .retain(|(session, since)| !is_over(*since, now) && is_open(*session));

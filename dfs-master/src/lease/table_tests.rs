@@ -123,10 +123,12 @@ fn what_is_over_is_swept_away() {
     let unfinished = leases.begin(B, file(), at(0));
     assert_eq!(leases.len(), 1000);
     for _ in 0..SHARDS {
+        leases.holders_to_sweep();
         leases.sweep(at(100), |_| true);
     }
     assert_eq!(leases.len(), 1000);
     for _ in 0..SHARDS {
+        leases.holders_to_sweep();
         leases.sweep(at(331), |_| true);
     }
     assert_eq!(leases.len(), 1, "what changes is not");

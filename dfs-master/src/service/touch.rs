@@ -187,9 +187,9 @@ impl Leader {
             }
             Change::Open {
                 inode: file,
-                truncate: true,
-                ..
-            } => inode(*file, false),
+                truncate,
+                kill_privileges,
+            } if *truncate || *kill_privileges => inode(*file, false),
             Change::Commit { files, .. } => files.iter().for_each(|file| inode(file.inode, false)),
             Change::Make { .. }
             | Change::Unlink { .. }

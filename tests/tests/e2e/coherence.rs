@@ -1,8 +1,8 @@
 //! Two machines cannot tell that they are two: what one mount has done, the other sees at once.
 
 use dfs_tests::{
-    cluster::{Cluster, Shape},
-    tree,
+    cluster::{Cluster, Shape, is_root},
+    shell, tree,
     wait::Stopwatch,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -285,6 +285,37 @@ fn fight(path: &Path, seed: u64) -> Duration {
         }
     }
     longest
+}
+
+#[test]
+fn what_is_mounted_inside_stays_while_others_change_names() {
+    if !is_root() {
+        return println!("left out: binding a directory needs root");
+    }
+    let cluster = two_mounts();
+    let paths = [0, 1].map(|n: usize| cluster.mounts[n].path().to_owned());
+    let (inside, busy) = (
+        paths[0].join("a/b"),
+        [0, 1].map(|n: usize| paths[n].join("busy")),
+    );
+    fs::create_dir_all(&inside).expect("made");
+    fs::create_dir(&busy[0]).expect("made");
+    let outside = cluster.path().join("outside");
+    fs::create_dir(&outside).expect("made");
+    fs::write(outside.join("file"), "some").expect("written");
+    let bind = format!("mount --bind {} {}", outside.display(), inside.display());
+    shell::ok(&bind);
+    for n in 0..100 {
+        // Looked at by one, changed by the other: recalled each time, and hot in the end.
+        let name = format!("n{n}");
+        assert!(!busy[0].join(&name).exists());
+        fs::write(busy[1].join(&name), "").expect("made");
+        assert!(busy[0].join(&name).exists());
+        assert_eq!(fs::read(inside.join("file")).expect("bound"), b"some");
+    }
+    let unbind = format!("umount {}", inside.display());
+    shell::ok(&unbind);
+    cluster.end();
 }
 
 #[test]
