@@ -1,6 +1,12 @@
 //! An open file.
 
-use crate::{core::Core, error::Error, file::File, read::Window, table::Table};
+use crate::{
+    core::Core,
+    error::Error,
+    file::{File, Seek},
+    read::Window,
+    table::Table,
+};
 use bytes::Bytes;
 use dfs_proto::{attr::Attr, extent::FileRange, id::InodeId};
 use parking_lot::Mutex;
@@ -76,6 +82,12 @@ impl OpenFile {
         let sequential = self.look_ahead(range);
         let read = self.file.read(range, sequential);
         self.in_time("a read", read).await
+    }
+
+    /// lseek(2) with SEEK_DATA or SEEK_HOLE: where what is looked for begins, from `offset` on. `None`
+    /// at and beyond the end, and where no data follows.
+    pub async fn seek(&self, offset: u64, what: Seek) -> Result<Option<u64>, Error> {
+        self.in_time("a seek", self.file.seek(offset, what)).await
     }
 
     /// One deadline over all that `work` waits for; dropping it leaves nothing half done.

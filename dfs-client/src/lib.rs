@@ -21,6 +21,7 @@ mod write;
 
 pub use audience::Audience;
 pub use error::Error;
+pub use file::Seek;
 pub use fs::{Dfs, OpenHow, Opened};
 pub use handle::OpenFile;
 pub use settings::Settings;

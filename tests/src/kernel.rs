@@ -78,6 +78,33 @@ pub fn fallocate(file: &File, mode: i32, offset: u64, len: u64) -> io::Result<()
     check(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, len) })
 }
 
+/// Where data (SEEK_DATA) or a hole (SEEK_HOLE) begins, from `offset` on (lseek(2)).
+pub fn seek(file: &File, offset: u64, whence: i32) -> io::Result<u64> {
+    let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as `file`; the rest are numbers.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), offset, whence) };
+    u64::try_from(found).map_err(|_| io::Error::last_os_error())
+}
+
+/// Copies inside the kernel or below it (copy_file_range(2)); gives how many bytes.
+pub fn copy_range(from: (&File, u64), to: (&File, u64), len: usize) -> io::Result<usize> {
+    let mut at_from = libc::off_t::try_from(from.1).map_err(io::Error::other)?;
+    let mut at_to = libc::off_t::try_from(to.1).map_err(io::Error::other)?;
+    // SAFETY: both descriptors are open as long as their files; the offsets are ours and live until
+    // the call returns.
+    let copied = unsafe {
+        libc::copy_file_range(
+            from.0.as_raw_fd(),
+            &raw mut at_from,
+            to.0.as_raw_fd(),
+            &raw mut at_to,
+            len,
+            0,
+        )
+    };
+    usize::try_from(copied).map_err(|_| io::Error::last_os_error())
+}
+
 /// Names of the extended attributes of a file, links not followed.
 pub fn xattr_names(path: &Path) -> io::Result<Vec<OsString>> {
     let path = c_path(path)?;

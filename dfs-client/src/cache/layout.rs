@@ -28,6 +28,16 @@ pub(crate) enum Part {
     Unknown(FileRange),
 }
 
+impl Part {
+    /// The bytes of the file that it is about.
+    pub(crate) fn range(&self) -> FileRange {
+        match self {
+            Part::Stored(extent) => extent.range(),
+            Part::Hole(range) | Part::Unknown(range) => *range,
+        }
+    }
+}
+
 /// The known extents of a file.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Extents {
@@ -113,30 +123,29 @@ impl Extents {
         let mut parts = Vec::new();
         let mut at = range.start;
         while at < range.end {
-            let rest = FileRange {
-                start: at,
-                end: range.end,
-            };
-            let Some(known_until) = self.known_until(at) else {
-                let next = self.known.range(at..).next().map_or(u64::MAX, |(s, _)| *s);
-                let end = next.min(range.end);
-                parts.push(Part::Unknown(FileRange { start: at, end }));
-                at = end;
-                continue;
-            };
-            let here = self.by_offset.range(..=at).next_back();
-            if let Some(extent) = here.and_then(|(_, e)| e.clip(rest)) {
-                at = extent.range().end;
-                parts.push(Part::Stored(extent));
-                continue;
-            }
-            let next = self.by_offset.range(at..).next();
-            let next = next.map_or(u64::MAX, |(start, _)| *start);
-            let end = next.min(range.end).min(known_until);
-            parts.push(Part::Hole(FileRange { start: at, end }));
-            at = end;
+            let part = self.part(at, range.end);
+            at = part.range().end;
+            parts.push(part);
         }
         parts
+    }
+
+    /// What begins at `at`, as far as it goes, and up to `end` at the most.
+    pub(crate) fn part(&self, at: u64, end: u64) -> Part {
+        let Some(known_until) = self.known_until(at) else {
+            let next = self.known.range(at..).next().map_or(u64::MAX, |(s, _)| *s);
+            let end = next.min(end);
+            return Part::Unknown(FileRange { start: at, end });
+        };
+        let rest = FileRange { start: at, end };
+        let here = self.by_offset.range(..=at).next_back();
+        if let Some(extent) = here.and_then(|(_, e)| e.clip(rest)) {
+            return Part::Stored(extent);
+        }
+        let next = self.by_offset.range(at..).next();
+        let next = next.map_or(u64::MAX, |(start, _)| *start);
+        let end = next.min(end).min(known_until);
+        Part::Hole(FileRange { start: at, end })
     }
 
     fn known_until(&self, at: u64) -> Option<u64> {

@@ -21,7 +21,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// Why a plan cannot be made now.
-enum Unplanned {
+pub(super) enum Unplanned {
     /// Someone changed the file: ask what it is now.
     Moved,
     /// Where the bytes from here on are is not known.
@@ -113,13 +113,13 @@ impl File {
     }
 
     /// Whether what is known of the content is so until the master says otherwise.
-    fn is_leased(&self) -> bool {
+    pub(super) fn is_leased(&self) -> bool {
         let known = self.core.attrs.attr(self.inode, self.core.now());
         let version = self.state.lock().attr.data_version;
         known.is_some_and(|(attr, _)| attr.data_version == version)
     }
 
-    async fn locate(&self, from: u64) -> Result<(), Error> {
+    pub(super) async fn locate(&self, from: u64) -> Result<(), Error> {
         let inode = self.inode;
         let locate = |client: MasterClient, context, session: SessionId| async move {
             client.locate(context, session, inode, from).await

@@ -8,8 +8,10 @@ mod commit;
 mod content;
 mod flush;
 mod load;
+mod seek;
 mod setattr;
 mod state;
 mod sync;
 
+pub use seek::Seek;
 pub(crate) use state::File;

@@ -354,6 +354,12 @@ impl State {
             attr.size = attr.size.max(self.dirty.end());
         }
         attr.ctime = attr.ctime.max(attr.mtime);
+        let unsent = self.in_flight() + self.dirty.bytes();
+        if unsent > 0 {
+            // Too much where it replaces what is stored, until the commit says. Too little would
+            // have tools take what was written just now for a hole.
+            attr.stored = attr.size.min(attr.stored + unsent);
+        }
     }
 
     pub(super) fn in_flight(&self) -> u64 {

@@ -3,7 +3,7 @@
 use super::shared::{Adapter, HeldFile, asked, caller, done, named};
 use crate::{answer, attr};
 use bytes::Bytes;
-use dfs_client::{Error, OpenHow};
+use dfs_client::{Error, OpenHow, Seek};
 use dfs_proto::error::FsError;
 use fuser::{
     Errno, FileHandle, FopenFlags, INodeNo, OpenFlags, ReplyCreate, ReplyData, ReplyEmpty,
@@ -189,20 +189,33 @@ impl Adapter {
         }
     }
 
-    /// Where data or a hole begins. Holes are not told apart yet: all up to the end is data.
-    pub(super) fn seek(&self, inode: INodeNo, offset: i64, whence: i32, reply: ReplyLseek) {
+    /// Where data or a hole begins.
+    pub(super) fn seek(
+        &self,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
         let asked = asked("lseek", inode);
-        let dfs = self.dfs.clone();
-        let work = async move { dfs.getattr(asked.inode).await };
-        self.answers.later(asked, reply, work, move |reply, attr| {
-            let size = i64::try_from(attr.size).unwrap_or(i64::MAX);
-            match whence {
-                _ if offset < 0 || offset >= size => reply.error(Errno::ENXIO),
-                libc::SEEK_DATA => reply.offset(offset),
-                libc::SEEK_HOLE => reply.offset(size),
-                _ => reply.error(Errno::EINVAL),
-            }
-        });
+        let Some(held) = self.files.get(handle) else {
+            return reply.error(Errno::EBADF);
+        };
+        let what = match whence {
+            libc::SEEK_DATA => Seek::Data,
+            libc::SEEK_HOLE => Seek::Hole,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let Ok(offset) = u64::try_from(offset) else {
+            return reply.error(Errno::ENXIO);
+        };
+        let work = async move { held.file.seek(offset, what).await };
+        self.answers
+            .later(asked, reply, work, |reply, found| match found {
+                Some(at) => reply.offset(i64::try_from(at).unwrap_or(i64::MAX)),
+                None => reply.error(Errno::ENXIO),
+            });
     }
 }
 

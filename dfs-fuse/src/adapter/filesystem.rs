@@ -381,12 +381,12 @@ impl Filesystem for Adapter {
         &self,
         _: &Request,
         inode: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
-        self.seek(inode, offset, whence, reply);
+        self.seek(inode, handle, offset, whence, reply);
     }
 
     fn copy_file_range(

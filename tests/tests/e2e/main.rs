@@ -4,6 +4,7 @@ mod bad;
 mod coherence;
 mod crash;
 mod down;
+mod holes;
 mod names;
 mod pauses;
 mod posix;
