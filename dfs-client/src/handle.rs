@@ -8,7 +8,7 @@ use crate::{
     table::Table,
 };
 use bytes::Bytes;
-use dfs_proto::{attr::Attr, extent::FileRange, id::InodeId};
+use dfs_proto::{attr::Attr, change::RangeMode, error::FsError, extent::FileRange, id::InodeId};
 use parking_lot::Mutex;
 use std::{
     fmt,
@@ -16,7 +16,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
+
+/// How long fallocate waits to hear how much space is free: it is not what it is for.
+const SPACE_WAIT: Duration = Duration::from_millis(500);
 
 /// An open file: reads, writes, and the promises of close and fsync.
 ///
@@ -160,6 +164,46 @@ impl OpenFile {
             false => Some(offset),
         };
         self.file.put(offset, data, kill_privileges)
+    }
+
+    /// fallocate(2) without punching: says whether there is room, and has the file reach to the end of
+    /// `range` unless its size is to be kept. Nothing is set aside: every write takes new space.
+    pub async fn allocate(
+        &self,
+        range: FileRange,
+        keep_size: bool,
+        kill_privileges: bool,
+    ) -> Result<(), Error> {
+        let space = self.core.master.statfs(SPACE_WAIT).await;
+        // What is stored already may all be in the range.
+        let needed = range.len().saturating_sub(self.attr().stored);
+        if let Some(Ok(space)) = space
+            && needed > space.bytes_free
+        {
+            let free = space.bytes_free;
+            let why = format!("{needed} bytes are asked for and {free} are free");
+            return Err(FsError::NoSpace(why).into());
+        }
+        if keep_size {
+            return Ok(());
+        }
+        let extend = RangeMode::Extend;
+        self.file.fallocate(range, extend, kill_privileges).await
+    }
+
+    /// fallocate(2) with PUNCH_HOLE or ZERO_RANGE: the bytes of `range` are given up and it reads as
+    /// zeros; the file reaches to its end afterwards, if `extend`.
+    pub async fn punch(
+        &self,
+        range: FileRange,
+        extend: bool,
+        kill_privileges: bool,
+    ) -> Result<(), Error> {
+        let mode = match extend {
+            true => RangeMode::Zero,
+            false => RangeMode::Punch,
+        };
+        self.file.fallocate(range, mode, kill_privileges).await
     }
 
     /// The answer of [`OpenFile::flush`], if nothing is to be sent.

@@ -7,7 +7,7 @@
 use crate::{
     attr::{Attr, SetAttr},
     block::BlockPlace,
-    extent::Extent,
+    extent::{Extent, FileRange},
     id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
     time::Timestamp,
@@ -100,6 +100,17 @@ pub enum XattrMode {
     Create,
     /// It must be there (XATTR_REPLACE).
     Replace,
+}
+
+/// What fallocate(2) does to a range of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RangeMode {
+    /// The file reaches to its end at least; bytes stay what they are.
+    Extend,
+    /// It reads as zeros, and its bytes are given up; the size stays (FALLOC_FL_PUNCH_HOLE).
+    Punch,
+    /// Both (FALLOC_FL_ZERO_RANGE).
+    Zero,
 }
 
 /// New bytes of one file.
@@ -264,6 +275,19 @@ pub enum Change {
     Sync,
     /// End this session: its open inodes are let go, its blocks sealed. Answer: `Done`.
     EndSession,
+    /// Give up the bytes of a range of a file, or have the file reach to its end. In a file that is
+    /// cut in very many extents it is done from the front up to some offset: ask again for the rest.
+    /// Answer: `Ranged`.
+    Fallocate {
+        /// Which file.
+        inode: InodeId,
+        /// Which range.
+        range: FileRange,
+        /// What is done to it.
+        mode: RangeMode,
+        /// Clear set-user-id and set-group-id bits, as a write by an unprivileged caller does.
+        kill_privileges: bool,
+    },
 }
 
 /// The answer to a [`Change`].
@@ -309,4 +333,11 @@ pub enum Changed {
     Committed(Vec<Attr>),
     /// To everything that has nothing to tell.
     Done,
+    /// To `Fallocate`.
+    Ranged {
+        /// The attributes of the file after it.
+        attr: Attr,
+        /// It is done up to here; the end of the range where all of it is.
+        until: u64,
+    },
 }

@@ -99,12 +99,16 @@ impl Extents {
 
     /// Cuts at `size`; what is beyond reads as zeros from now on.
     pub(crate) fn cut(&mut self, size: u64) {
-        let beyond = FileRange {
+        self.punch(FileRange {
             start: size,
             end: u64::MAX,
-        };
-        self.clear(beyond);
-        self.mark_known(beyond);
+        });
+    }
+
+    /// Has a range read as zeros from now on.
+    pub(crate) fn punch(&mut self, range: FileRange) {
+        self.clear(range);
+        self.mark_known(range);
     }
 
     /// The place of a block that was learned with the extents.
@@ -209,6 +213,7 @@ mod tests {
     enum Step {
         Put(u64, u32, u64, u32),
         Cut(u64),
+        Punch(u64, u64),
         Learn(u64, u64, Vec<(u64, u32)>),
     }
 
@@ -216,6 +221,7 @@ mod tests {
         prop_oneof![
             (0u64..200, 1u32..60, 1u64..4, 0u32..50).prop_map(|(a, b, c, d)| Step::Put(a, b, c, d)),
             (0u64..260).prop_map(Step::Cut),
+            (0u64..260, 0u64..140).prop_map(|(at, len)| Step::Punch(at, len)),
             (
                 0u64..200,
                 1u64..100,
@@ -252,6 +258,11 @@ mod tests {
                     Step::Cut(size) => {
                         extents.cut(size);
                         oracle[usize::try_from(size).unwrap()..].fill(Some(None));
+                    }
+                    Step::Punch(at, len) => {
+                        extents.punch(FileRange::of(at, len));
+                        let (at, len) = (usize::try_from(at).unwrap(), usize::try_from(len).unwrap());
+                        oracle[at..at + len].fill(Some(None));
                     }
                     Step::Learn(from, n, list) => {
                         let until = from + n;

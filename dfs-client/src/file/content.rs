@@ -51,6 +51,28 @@ impl Content {
         }
     }
 
+    /// After the bytes of a range were given up.
+    pub(crate) fn punch(&mut self, range: FileRange) {
+        match self {
+            Content::Inline(bytes) => {
+                let known = FileRange::of(0, bytes.len() as u64).overlap(range);
+                let start = usize::try_from(known.start).unwrap_or(usize::MAX);
+                let end = usize::try_from(known.end).unwrap_or(usize::MAX);
+                if known.is_empty() {
+                    return;
+                }
+                if end == bytes.len() {
+                    bytes.truncate(start);
+                    return;
+                }
+                let mut zeroed = bytes.to_vec();
+                zeroed[start..end].fill(0);
+                *bytes = zeroed.into();
+            }
+            Content::Extents(extents) => extents.punch(range),
+        }
+    }
+
     /// The inline bytes with these segments written over them, as one write: where it begins and
     /// its bytes. `None` if the bytes are in blocks or would not fit inline.
     pub(crate) fn inlined(&self, size: u64, segments: &[(u64, Bytes)]) -> Option<(u32, Bytes)> {
@@ -111,6 +133,18 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn a_punch_leaves_zeros_and_keeps_none_at_the_end(len in 0usize..60, at in 0u64..80, n in 1u64..80) {
+            let mut content = Content::Inline(vec![9; len].into());
+            content.punch(FileRange::of(at, n));
+            let Content::Inline(now) = content else { unreachable!() };
+            for i in 0..len as u64 {
+                let expected = if i >= at && i < at + n { 0 } else { 9 };
+                prop_assert_eq!(now.get(i as usize).copied().unwrap_or(0), expected);
+            }
+            prop_assert_ne!(now.last(), Some(&0));
+        }
+
         #[test]
         fn inline_writes_agree_with_a_vector(base in 0usize..500, segments in prop::collection::btree_map(0u64..100, 1usize..9, 1..6)) {
             let mut oracle: Vec<u8> = vec![9; base];

@@ -124,8 +124,13 @@ impl File {
         let locate = |client: MasterClient, context, session: SessionId| async move {
             client.locate(context, session, inode, from).await
         };
-        let Told { answer, .. } = self.core.master.ask("where bytes are", locate).await?;
+        let Told { source, answer } = self.core.master.ask("where bytes are", locate).await?;
         let mut state = self.state.lock();
+        if source.index < state.index {
+            // A change of our own overtook the answer: it would bring back what that replaced. Who
+            // needs it asks again.
+            return Ok(());
+        }
         if answer.until <= from {
             return Err(Error::Unfitting("to locate: nothing is located".to_owned()));
         }

@@ -8,6 +8,7 @@ mod commit;
 mod content;
 mod flush;
 mod load;
+mod range;
 mod seek;
 mod setattr;
 mod state;

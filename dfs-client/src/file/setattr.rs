@@ -32,20 +32,11 @@ impl File {
         let Changed::Attr(attr) = answer else {
             return Err(Error::Unfitting("to SetAttr".to_owned()));
         };
-        let mut state = self.state.lock();
-        let base = state.attr.data_version;
-        match resized {
-            Some(size) if attr.data_version <= base + 1 => state.content.resize(size),
-            None if attr.data_version == base => {}
-            _ => state.moved = true,
-        }
-        if source.index > state.index {
-            state.attr = attr.clone();
-            state.index = source.index;
-        }
-        drop(state);
-        let now = self.core.now();
-        self.core.attrs.learn_own(&attr, base, source, now);
+        self.changed(&attr, source, |content| {
+            if let Some(size) = resized {
+                content.resize(size);
+            }
+        });
         Ok(self.attr())
     }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{attr, listing::OpenDirectory};
 use bytes::Bytes;
-use dfs_proto::{change::Make, id::InodeId};
+use dfs_proto::{change::Make, extent::FileRange, id::InodeId};
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
@@ -365,16 +365,16 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _offset: u64,
-        _length: u64,
-        _mode: i32,
+        request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
         reply: ReplyEmpty,
     ) {
-        // Space cannot be set aside: every write, also an overwrite, takes new space.
-        reply.error(Errno::EOPNOTSUPP);
+        let range = FileRange::of(offset, length);
+        self.fallocate_range(request, (inode, handle), range, mode, reply);
     }
 
     fn lseek(

@@ -6,6 +6,7 @@
 mod files;
 mod filesystem;
 mod names;
+mod ranges;
 mod shared;
 mod xattrs;
 

@@ -51,13 +51,7 @@ pub fn file(
     gone: &mut Vec<BlockId>,
 ) -> Result<Attr, FsError> {
     let inode = commit.inode;
-    let mut row = match txn.row::<InodeRow>(inode)? {
-        Some(row) if row.links > 0 || row.opens > 0 => row,
-        Some(_) | None => return Err(FsError::Stale(inode)),
-    };
-    if row.kind != FileKind::File {
-        return Err(FsError::Invalid("bytes for what is no file".to_owned()));
-    }
+    let mut row = row_of(txn, inode)?;
     if commit.truncations > row.truncations {
         return Err(FsError::Invalid(
             "a count of truncations to come".to_owned(),
@@ -99,6 +93,18 @@ pub fn file(
     extents::recount(txn, stored, &row)?;
     txn.put(inode, &row);
     Ok(row.attr(inode))
+}
+
+/// The row of a file, for who changes its bytes.
+pub fn row_of(txn: &Txn<'_>, inode: InodeId) -> Result<InodeRow, FsError> {
+    let row = match txn.row::<InodeRow>(inode)? {
+        Some(row) if row.links > 0 || row.opens > 0 => row,
+        Some(_) | None => return Err(FsError::Stale(inode)),
+    };
+    match row.kind {
+        FileKind::File => Ok(row),
+        _ => Err(FsError::Invalid("bytes for what is no file".to_owned())),
+    }
 }
 
 /// Commits bytes of several files, and says their attributes in the same order.

@@ -8,6 +8,7 @@ pub mod commit;
 pub mod cut;
 pub mod extents;
 pub mod inline;
+pub mod range;
 pub mod reclaim;
 pub mod replicas;
 pub mod seal;

@@ -7,8 +7,8 @@ use crate::{
 };
 use dfs_proto::{
     attr::SetAttr,
-    change::{Caller, CommitBytes, FileCommit, Make, Ticket},
-    extent::Extent,
+    change::{Caller, CommitBytes, FileCommit, Make, RangeMode, Ticket},
+    extent::{Extent, FileRange},
     id::{BlockId, FilesystemId, SessionId},
     name::Name,
 };
@@ -235,6 +235,54 @@ fn what_is_below_a_cut_stays() {
         let rows = bench.rows(all::every_extent());
         assert_eq!(rows, usize::try_from(kept).expect("small"));
     }
+}
+
+/// A punch, one command after the other; how many there were.
+fn punch(bench: &mut Bench, range: FileRange) -> u32 {
+    let mut rest = range;
+    let mut commands = 0;
+    while !rest.is_empty() {
+        let before = bench.rows(all::every_extent());
+        let punch = Change::Fallocate {
+            inode: FILE,
+            range: rest,
+            mode: RangeMode::Punch,
+            kill_privileges: false,
+        };
+        let Changed::Ranged { until, .. } = bench.change(punch, Grant::Nothing) else {
+            panic!("another answer");
+        };
+        assert!(until > rest.start);
+        assert!(before - bench.rows(all::every_extent()) <= AT_ONCE_MAX as usize);
+        bench.is_right();
+        rest.start = until;
+        commands += 1;
+    }
+    commands
+}
+
+#[test]
+fn a_hole_is_punched_into_a_large_file_in_bounded_steps() {
+    let mut bench = Bench::new();
+    let most = 2 * AT_ONCE_MAX;
+    assert_eq!(
+        punch(&mut bench, FileRange::of(10, u64::from(most) * 10)),
+        2
+    );
+    let attr = bench.machine.reader().getattr(FILE).expect("it is there");
+    let attr = attr.answer;
+    assert_eq!(attr.stored, u64::from(EXTENTS - most));
+    assert_eq!(attr.size, u64::from(EXTENTS - 1) * 10 + 1);
+    assert_eq!(
+        punch(&mut bench, FileRange::of(0, u64::from(EXTENTS) * 10)),
+        1
+    );
+    let attr = bench.machine.reader().getattr(FILE).expect("it is there");
+    assert_eq!(attr.answer.stored, 0);
+    assert_eq!(
+        bench.rows(all::every_extent()) + bench.rows(all::every_use()),
+        0
+    );
 }
 
 #[test]

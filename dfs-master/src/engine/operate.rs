@@ -1,7 +1,7 @@
 //! Which function carries out which change.
 
 use crate::{
-    blocks::{allocate, commit, seal},
+    blocks::{allocate, commit, range, seal},
     engine::command::Grant,
     namespace::{link, make, open, rename, session, setattr, unlink, xattr},
     tables::txn::Txn,
@@ -61,6 +61,13 @@ pub fn operate(
         }
         Change::Sync => Ok(Changed::Done),
         Change::EndSession => session::end(txn, now, session).map(|()| Changed::Done),
+        Change::Fallocate {
+            inode,
+            range,
+            mode,
+            kill_privileges,
+        } => range::fallocate(txn, now, *inode, *range, *mode, *kill_privileges)
+            .map(|(attr, until)| Changed::Ranged { attr, until }),
     }
 }
 

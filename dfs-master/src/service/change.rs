@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use dfs_proto::{
-    change::{Change, Changed, Logged, Make, Ticket},
+    change::{Change, Changed, Logged, Make, RangeMode, Ticket},
     error::FsError,
     extent::BLOCK_BYTES_MAX,
     id::MinionId,
@@ -98,6 +98,7 @@ fn frees_space(change: &Change) -> bool {
         | Change::Sync
         | Change::EndSession => true,
         Change::SetAttr { set, .. } => set.size.is_some(),
+        Change::Fallocate { mode, .. } => *mode != RangeMode::Extend,
         Change::Make { .. }
         | Change::Link { .. }
         | Change::Rename { .. }

@@ -147,7 +147,7 @@ impl Leader {
         }
         let content = match change {
             Change::SetAttr { set, .. } => set.size.is_some(),
-            Change::Commit { .. } => true,
+            Change::Commit { .. } | Change::Fallocate { .. } => true,
             Change::Open { truncate, .. } => *truncate,
             _ => false,
         };
@@ -190,6 +190,7 @@ impl Leader {
                 truncate,
                 kill_privileges,
             } if *truncate || *kill_privileges => inode(*file, false),
+            Change::Fallocate { inode: file, .. } => inode(*file, false),
             Change::Commit { files, .. } => files.iter().for_each(|file| inode(file.inode, false)),
             Change::Make { .. }
             | Change::Unlink { .. }
@@ -233,6 +234,7 @@ fn names_of(change: &Change) -> Vec<(InodeId, Name)> {
         | Change::Commit { .. }
         | Change::Seal { .. }
         | Change::Sync
-        | Change::EndSession => Vec::new(),
+        | Change::EndSession
+        | Change::Fallocate { .. } => Vec::new(),
     }
 }

@@ -5,8 +5,10 @@ use bytes::Bytes;
 use dfs_master::engine::command::{Act, Grant, Measured, ReplicaNews};
 use dfs_proto::{
     attr::{SetAttr, SetTime},
-    change::{Caller, Change, CommitBytes, FileCommit, Make, RenameMode, Ticket, XattrMode},
-    extent::Extent,
+    change::{
+        Caller, Change, CommitBytes, FileCommit, Make, RangeMode, RenameMode, Ticket, XattrMode,
+    },
+    extent::{Extent, FileRange},
     id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
     time::Timestamp,
@@ -239,6 +241,7 @@ impl Driver {
             }
             78..80 => self.allocate(),
             80..82 => (self.seal(session, plain), nothing),
+            82..86 => (self.fallocate(plain), nothing),
             _ => (self.commit(now, session, plain), nothing),
         }
     }
@@ -413,6 +416,22 @@ impl Driver {
             mtime: Timestamp::from_nanos(now.as_nanos() + i128::from(self.up_to(10)) - 5),
             kill_privileges: self.one_in(10),
             bytes,
+        }
+    }
+
+    fn fallocate(&mut self, plain: &Plain) -> Change {
+        let modes = [RangeMode::Extend, RangeMode::Punch, RangeMode::Zero];
+        let len = match self.up_to(30) {
+            0 => 0,
+            1 => 5000,
+            2 => u64::MAX,
+            _ => 1 + u64::from(self.up_to(60)),
+        };
+        Change::Fallocate {
+            inode: self.of_kind(plain, false),
+            range: FileRange::of(u64::from(self.up_to(140)), len),
+            mode: *modes.choose(&mut self.random).expect("there are some"),
+            kill_privileges: self.one_in(5),
         }
     }
 

@@ -332,7 +332,8 @@ fn touched(act: &Act) -> Vec<InodeId> {
         Change::SetAttr { inode, .. }
         | Change::SetXattr { inode, .. }
         | Change::RemoveXattr { inode, .. }
-        | Change::Open { inode, .. } => vec![*inode],
+        | Change::Open { inode, .. }
+        | Change::Fallocate { inode, .. } => vec![*inode],
         Change::Close { inodes } => inodes.clone(),
         Change::Commit { files, .. } => files.iter().map(|file| file.inode).collect(),
         _ => Vec::new(),

@@ -7,6 +7,7 @@ use dfs_master::engine::command::{Act, Grant};
 use dfs_proto::{
     attr::{FileKind, SetAttr, SetTime},
     change::{Caller, Change, Make, XattrMode},
+    extent::FileRange,
     id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
     time::Timestamp,
@@ -112,6 +113,31 @@ impl Inode {
             }
             Bytes::Cells(cells) => drop(cells.split_off(&size)),
         }
+        self.drop_empty();
+    }
+
+    /// What is in `range` reads as zeros, and is not stored where it need not be.
+    pub(crate) fn punch(&mut self, range: FileRange) {
+        match &mut self.bytes {
+            Bytes::None => {}
+            Bytes::Inline(bytes) => {
+                let end = bytes.len() as u64;
+                for (at, byte) in (0..).zip(bytes.iter_mut()) {
+                    if range.start <= at && at < range.end {
+                        *byte = 0;
+                    }
+                }
+                if range.start < end && range.end >= end {
+                    bytes.truncate(usize::try_from(range.start).expect("small"));
+                }
+            }
+            Bytes::Cells(cells) => cells.retain(|at, _| *at < range.start || *at >= range.end),
+        }
+        self.drop_empty();
+    }
+
+    /// Without a byte there is no row of bytes, and nothing to be synced.
+    fn drop_empty(&mut self) {
         let empty = match &self.bytes {
             Bytes::None => true,
             Bytes::Inline(bytes) => bytes.is_empty(),
@@ -439,6 +465,12 @@ impl Plain {
                 self.end(session);
                 Ok(())
             }
+            Change::Fallocate {
+                inode,
+                range,
+                mode,
+                kill_privileges,
+            } => self.fallocate(now, *inode, *range, *mode, *kill_privileges),
         }
     }
 

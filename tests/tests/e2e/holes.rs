@@ -1,6 +1,7 @@
 //! Holes: where they are, how they are made, and copies that move no bytes.
 
-use dfs_tests::{cluster::Cluster, kernel, shell};
+use dfs_tests::{cluster::Cluster, kernel, long, shell};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -104,5 +105,187 @@ fn holes_are_told_where_nothing_was_written() {
     assert!(stored(&copy) < 1 << 20, "{}", stored(&copy));
     fs::remove_file(path).expect("is removed");
     drop((file, copy));
+    cluster.end();
+}
+
+const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
+const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | KEEP;
+const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
+
+/// What is where, as it should be.
+struct Expected(Vec<u8>);
+
+impl Expected {
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
+        self.0.resize(self.0.len().max(end), 0);
+        self.0[at..end].copy_from_slice(bytes);
+    }
+
+    fn zero(&mut self, at: usize, len: usize) {
+        let size = self.0.len();
+        self.0[at.min(size)..(at + len).min(size)].fill(0);
+    }
+
+    fn grow(&mut self, end: usize) {
+        self.0.resize(self.0.len().max(end), 0);
+    }
+
+    fn check(&self, file: &File, what: &str) {
+        let mut bytes = vec![1; self.0.len() + 10];
+        let mut len = 0;
+        loop {
+            let more = file.read_at(&mut bytes[len..], len as u64).expect("reads");
+            if more == 0 {
+                break;
+            }
+            len += more;
+        }
+        assert_eq!(len, self.0.len(), "{what}");
+        let wrong = (0..len).find(|i| bytes[*i] != self.0[*i]);
+        assert_eq!(wrong, None, "{what}");
+    }
+}
+
+#[test]
+fn a_range_can_be_given_up_zeroed_and_allocated() {
+    let mut cluster = Cluster::start();
+    let path = cluster.path().join("f");
+    let file = open(&path);
+    let mut expected = Expected(Vec::new());
+    expected.write(0, &[7; 3000]);
+    file.write_all_at(&[7; 3000], 0).expect("is written");
+    kernel::fallocate(&file, PUNCH, 100, 200).expect("beside the inode");
+    expected.zero(100, 200);
+    expected.check(&file, "punched while it was small");
+    kernel::fallocate(&file, PUNCH, 2000, 9000).expect("over the end");
+    expected.zero(2000, 9000);
+    expected.check(&file, "punched over the end");
+    assert_eq!(stored(&file), 2048, "the end is not kept");
+
+    let bytes: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+    file.write_all_at(&bytes, 1000).expect("is written");
+    expected.write(1000, &bytes);
+    kernel::fallocate(&file, PUNCH, 5_000, 100_000).expect("what is dirty too");
+    expected.zero(5_000, 100_000);
+    expected.check(&file, "punched while it was dirty");
+    file.sync_all().expect("is synced");
+    assert_eq!(stored(&file), 201_000_u64.div_ceil(512) * 512);
+    assert_eq!(data(&file), [(0, 5_000), (105_000, 301_000)]);
+
+    kernel::fallocate(&file, ZERO | KEEP, 300_000, 50_000).expect("the end");
+    expected.zero(300_000, 50_000);
+    expected.check(&file, "zeroed, with the size kept");
+    kernel::fallocate(&file, ZERO, 290_000, 50_000).expect("beyond the end");
+    expected.zero(290_000, 50_000);
+    expected.grow(340_000);
+    expected.check(&file, "zeroed, and longer");
+    kernel::fallocate(&file, 0, 400_000, 1).expect("there is room");
+    expected.grow(400_001);
+    kernel::fallocate(&file, KEEP, 0, 1 << 20).expect("there is room");
+    expected.check(&file, "allocated");
+    assert_eq!(data(&file), [(0, 5_000), (105_000, 290_000)]);
+
+    let (free, _, _) = kernel::statfs(&path).expect("the mount answers");
+    for mode in [0, KEEP] {
+        let full = kernel::fallocate(&file, mode, 0, free + (1 << 30));
+        assert_eq!(errno(full), Some(libc::ENOSPC));
+    }
+    let others = [
+        libc::FALLOC_FL_PUNCH_HOLE,
+        libc::FALLOC_FL_COLLAPSE_RANGE,
+        libc::FALLOC_FL_INSERT_RANGE,
+        libc::FALLOC_FL_UNSHARE_RANGE,
+    ];
+    for mode in others {
+        let refused = kernel::fallocate(&file, mode, 0, 4096);
+        assert_eq!(errno(refused), Some(libc::EOPNOTSUPP), "{mode}");
+    }
+    expected.check(&file, "what was refused has done nothing");
+
+    // What fsync has promised survives, holes included; another mount sees the same.
+    file.write_all_at(&[9; 20_000], 150_000)
+        .expect("is written");
+    expected.write(150_000, &[9; 20_000]);
+    kernel::fallocate(&file, PUNCH, 155_000, 5_000).expect("is punched");
+    expected.zero(155_000, 5_000);
+    file.sync_all().expect("is synced");
+    cluster.announce(&["it cannot be reached", "session", "gave up", "connect"]);
+    cluster.restart_master();
+    cluster.mounts[0].restart();
+    expected.check(&File::open(&path).expect("is there"), "after a crash");
+    cluster.add_mount();
+    let there = cluster.mounts[1].path().join("f");
+    expected.check(&File::open(there).expect("is there"), "on another mount");
+    drop(file);
+    cluster.end();
+}
+
+#[test]
+fn a_punch_by_a_stranger_takes_privileges_away() {
+    let cluster = Cluster::start();
+    let path = cluster.path().join("program");
+    shell::ok(&format!(
+        "cd {}; chmod 755 .; head -c 100000 /dev/urandom > program; chmod 6777 program
+         fallocate -p -o 4096 -l 8192 program; [ $(stat -c %a program) = 6777 ]
+         setpriv --reuid 65534 --clear-groups fallocate -p -o 4096 -l 8192 program
+         [ $(stat -c %a program) = 777 ]",
+        cluster.path().display()
+    ));
+    assert_eq!(fs::metadata(path).expect("is there").len(), 100_000);
+    cluster.end();
+}
+
+#[test]
+fn random_holes_and_writes_agree_with_a_vector() {
+    let mut cluster = Cluster::start();
+    let path = cluster.path().join("f");
+    let mut file = open(&path);
+    let mut random = SmallRng::seed_from_u64(5);
+    let mut expected = Expected(Vec::new());
+    let steps = if long() { 3_000 } else { 400 };
+    for step in 0..steps {
+        let most = if random.random_range(0..3) == 0 {
+            200_000
+        } else {
+            6_000
+        };
+        let (at, len) = (
+            random.random_range(0..most),
+            random.random_range(1..most / 2),
+        );
+        let (from, n) = (at as u64, len as u64);
+        match random.random_range(0..12) {
+            0..4 => {
+                let bytes = vec![random.random_range(1..=255_u8); len];
+                file.write_all_at(&bytes, from).expect("is written");
+                expected.write(at, &bytes);
+            }
+            4..6 => {
+                kernel::fallocate(&file, PUNCH, from, n).expect("is punched");
+                expected.zero(at, len);
+            }
+            6 => {
+                kernel::fallocate(&file, ZERO, from, n).expect("is zeroed");
+                expected.zero(at, len);
+                expected.grow(at + len);
+            }
+            7 => {
+                kernel::fallocate(&file, 0, from, n).expect("is allocated");
+                expected.grow(at + len);
+            }
+            8 => {
+                file.set_len(from).expect("is cut");
+                expected.0.resize(at, 0);
+            }
+            9 => file.sync_all().expect("is synced"),
+            10 => file = open(&path),
+            _ => expected.check(&file, &format!("step {step}")),
+        }
+    }
+    expected.check(&file, "in the end");
+    drop(file);
+    cluster.mounts[0].restart();
+    expected.check(&open(&path), "after the mount died");
     cluster.end();
 }
