@@ -206,6 +206,21 @@ impl OpenFile {
         self.file.fallocate(range, mode, kill_privileges).await
     }
 
+    /// copy_file_range(2): copies at most `len` bytes from `from` of `source` to `at` of this file, of
+    /// the same file system, without moving them where that can be. Answers how many were copied;
+    /// none at the end of the source.
+    pub async fn copy_from(
+        &self,
+        source: &OpenFile,
+        (from, at, len): (u64, u64, u64),
+        kill_privileges: bool,
+    ) -> Result<u64, Error> {
+        let range = (from, at, len);
+        self.file
+            .copy_from(&source.file, range, kill_privileges)
+            .await
+    }
+
     /// The answer of [`OpenFile::flush`], if nothing is to be sent.
     pub fn try_flush(&self) -> Option<Result<(), Error>> {
         match self.file.is_unsent() {

@@ -10,12 +10,11 @@ use dfs_proto::{
     attr::{Attr, FileKind},
     change::{Caller, Change, Changed, Make, RenameMode, XattrMode},
     error::FsError,
-    id::{BlockId, InodeId, SessionId},
+    id::{InodeId, SessionId},
     name::Name,
     service::MasterClient,
 };
-use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 impl Dfs {
     /// The answer of [`Dfs::lookup`], if it may be given without asking.
@@ -205,7 +204,8 @@ impl Dfs {
         let renamed = loop {
             match self.change(change.clone()).await {
                 Err(Error::Refused(FsError::SyncFirst(blocks))) if Instant::now() < until => {
-                    self.sync_first(blocks).await?;
+                    let session = self.core.master.session().await?;
+                    self.core.blocks.sync_first(&session, blocks).await?;
                 }
                 renamed => break renamed,
             }
@@ -254,27 +254,6 @@ impl Dfs {
             self.learn(other, source);
         }
         Ok(())
-    }
-
-    async fn sync_first(&self, blocks: Vec<(BlockId, u32)>) -> Result<(), Error> {
-        self.core.blocks.sync(blocks.iter().copied()).await?;
-        let change = Change::Commit {
-            files: Vec::new(),
-            synced: blocks.clone(),
-            durable: false,
-        };
-        match self.change(change).await {
-            Ok(_) => {
-                self.core.blocks.committed(&[], &blocks);
-                Ok(())
-            }
-            // Another session wrote them, and it syncs and tells by itself within a second or two.
-            Err(Error::Refused(FsError::NotYourBlock(_))) => {
-                sleep(Duration::from_millis(200)).await;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// The value of an extended attribute.

@@ -48,6 +48,8 @@ fn of_refusal(refusal: &FsError) -> Errno {
         FsError::NoAttribute => Errno::ENODATA,
         FsError::TooLong(_) => Errno::ENAMETOOLONG,
         FsError::NotPermitted => Errno::EPERM,
+        // The client copies then; where one does not, the kernel does.
+        FsError::Inline(_) => Errno::EOPNOTSUPP,
         FsError::SessionEnded(_)
         | FsError::AnswerDropped(_)
         | FsError::TooManyOutstanding
@@ -101,6 +103,7 @@ mod tests {
             (FsError::NoAttribute, libc::ENODATA),
             (FsError::TooLong(4095), libc::ENAMETOOLONG),
             (FsError::NotPermitted, libc::EPERM),
+            (FsError::Inline(inode), libc::EOPNOTSUPP),
             (FsError::SessionEnded(SessionId(1)), libc::EIO),
             (FsError::AnswerDropped(1), libc::EIO),
             (FsError::TooManyOutstanding, libc::EIO),

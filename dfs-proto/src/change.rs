@@ -288,6 +288,24 @@ pub enum Change {
         /// Clear set-user-id and set-group-id bits, as a write by an unprivileged caller does.
         kill_privileges: bool,
     },
+    /// Point a range of a file at the bytes that another range has, of the same file or of another:
+    /// a copy that moves none (copy_file_range(2)). Ends at the end of the source; of ranges that are
+    /// cut in very many extents a part is done, from the front. Refused with `Inline` where bytes
+    /// stand inline on one side and cannot on the other. Answer: `Cloned`.
+    CloneRange {
+        /// From which file.
+        source: InodeId,
+        /// From which offset.
+        from: u64,
+        /// To which file.
+        inode: InodeId,
+        /// To which offset.
+        at: u64,
+        /// So many bytes at the most.
+        len: u64,
+        /// Clear set-user-id and set-group-id bits, as a write by an unprivileged caller does.
+        kill_privileges: bool,
+    },
 }
 
 /// The answer to a [`Change`].
@@ -339,5 +357,15 @@ pub enum Changed {
         attr: Attr,
         /// It is done up to here; the end of the range where all of it is.
         until: u64,
+    },
+    /// To `CloneRange`.
+    Cloned {
+        /// The attributes of the file that was written to, after it.
+        attr: Attr,
+        /// How many bytes; none at and beyond the end of the source.
+        bytes: u64,
+        /// Ends of what is not known to be synced of the blocks that it names now. They are of this
+        /// session: an fsync of the file has to sync them.
+        unsynced: Vec<(BlockId, u32)>,
     },
 }

@@ -124,6 +124,9 @@ pub enum FsError {
     /// The master found its own tables damaged; says where.
     #[error("the master's tables are damaged: {0}")]
     Damaged(String),
+    /// The inode has inline bytes, which cannot be cloned to or from what has none: copy them.
+    #[error("inode {0} has inline bytes")]
+    Inline(InodeId),
 }
 
 /// Why a minion did not do what it was asked.

@@ -106,6 +106,24 @@ impl Extent {
         [self.clip(before), self.clip(after)]
     }
 
+    /// The same bytes at another place of a file: what is at `from` of one comes to `to`, and the
+    /// rest as far from it as before. `from` is not above it.
+    pub fn at_other_place(&self, from: u64, to: u64) -> Extent {
+        Extent {
+            file_offset: to + (self.file_offset - from),
+            ..*self
+        }
+    }
+
+    /// What is left of it from offset `end` of its block on, if anything.
+    pub fn above(&self, end: u32) -> Option<Extent> {
+        let below = end.saturating_sub(self.block_offset);
+        self.clip(FileRange {
+            start: self.file_offset + u64::from(below),
+            end: u64::MAX,
+        })
+    }
+
     /// Whether `next` goes on where this one ends, in the file and in the same block.
     pub fn continues_with(&self, next: &Extent) -> bool {
         self.block == next.block
@@ -130,6 +148,24 @@ mod tests {
             block: BlockId(7),
             block_offset: 100,
         }
+    }
+
+    #[test]
+    fn above_is_what_the_block_has_from_there_on() {
+        let whole = extent(1000, 50);
+        assert_eq!(whole.above(0), Some(whole));
+        assert_eq!(whole.above(100), Some(whole));
+        let rest = whole.above(130).expect("20 bytes");
+        assert_eq!(
+            (rest.file_offset, rest.block_offset, rest.len),
+            (1030, 130, 20)
+        );
+        assert_eq!(whole.above(150), None);
+        let moved = rest.at_other_place(1010, 5);
+        assert_eq!(
+            (moved.file_offset, moved.block_offset, moved.len),
+            (25, 130, 20)
+        );
     }
 
     proptest! {

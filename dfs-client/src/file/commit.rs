@@ -160,8 +160,7 @@ impl File {
             state.apply(proposal, &done);
         } else if attr.data_version > base {
             // Somebody else was there too.
-            state.content = Content::unknown();
-            state.moved = true;
+            state.doubt();
         }
         for batch in &done {
             if let Stage::Sent(sent) = &batch.stage {

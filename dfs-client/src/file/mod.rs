@@ -6,6 +6,7 @@
 
 mod commit;
 mod content;
+mod copy;
 mod flush;
 mod load;
 mod range;

@@ -1,7 +1,7 @@
 //! Changes of a range that move no bytes, in order with what was written: after all that came before
 //! is committed.
 
-use super::{content::Content, state::File};
+use super::state::{File, State};
 use crate::{
     error::Error,
     link::{Source, Told},
@@ -47,9 +47,9 @@ impl File {
                 start: rest.start,
                 end: until,
             };
-            self.changed(&attr, source, |content| {
+            self.changed(&attr, source, |state| {
                 if mode != RangeMode::Extend {
-                    content.punch(done);
+                    state.content.punch(done);
                 }
             });
             if until >= rest.end {
@@ -61,16 +61,15 @@ impl File {
 
     /// Takes in the answer to an own change of the content that is no commit: what is known follows,
     /// unless somebody else was there too. For who holds the lane.
-    pub(super) fn changed(&self, attr: &Attr, source: Source, follow: impl FnOnce(&mut Content)) {
+    pub(super) fn changed(&self, attr: &Attr, source: Source, follow: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         let base = state.attr.data_version;
         if attr.data_version == base + 1 && !state.moved {
-            follow(&mut state.content);
+            follow(&mut state);
         } else if attr.data_version != base {
             // Inline bytes that are kept could be written back with a block, as if they were of
             // the version that is learned here.
-            state.content = Content::unknown();
-            state.moved = true;
+            state.doubt();
         }
         if source.index > state.index {
             state.attr.clone_from(attr);

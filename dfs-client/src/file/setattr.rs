@@ -32,9 +32,9 @@ impl File {
         let Changed::Attr(attr) = answer else {
             return Err(Error::Unfitting("to SetAttr".to_owned()));
         };
-        self.changed(&attr, source, |content| {
+        self.changed(&attr, source, |state| {
             if let Some(size) = resized {
-                content.resize(size);
+                state.content.resize(size);
             }
         });
         Ok(self.attr())

@@ -343,6 +343,12 @@ impl State {
         self.attr.size.max(sent).max(self.dirty.end())
     }
 
+    /// Forgets what the content is: it is asked for before the next read.
+    pub(super) fn doubt(&mut self) {
+        self.content = Content::unknown();
+        self.moved = true;
+    }
+
     pub(super) fn overlay(&self, attr: &mut Attr) {
         if let Some(batch) = self.batches.back() {
             attr.mtime = attr.mtime.max(batch.mtime);

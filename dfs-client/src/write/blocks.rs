@@ -336,6 +336,34 @@ impl Blocks {
         try_join_all(syncs).await.map(|_| ())
     }
 
+    /// Does what a change that was refused with `SyncFirst` waits for: syncs these blocks and tells
+    /// the master.
+    pub(crate) async fn sync_first(
+        &self,
+        session: &Arc<Session>,
+        ends: Vec<(BlockId, u32)>,
+    ) -> Result<(), Error> {
+        let own: Vec<(BlockId, u32)> = {
+            let all = self.all.lock();
+            let own = ends.into_iter();
+            own.filter(|(block, _)| all.contains_key(block)).collect()
+        };
+        if own.is_empty() {
+            // Another session wrote them, and it syncs and tells by itself within a second or two.
+            sleep(Duration::from_millis(200)).await;
+            return Ok(());
+        }
+        self.sync(own.iter().copied()).await?;
+        let change = Change::Commit {
+            files: Vec::new(),
+            synced: own.clone(),
+            durable: false,
+        };
+        self.master.change(session, change).await?;
+        self.committed(&[], &own);
+        Ok(())
+    }
+
     async fn sync_block(&self, block: &Arc<OpenBlock>, end: u32) -> Result<(), Error> {
         let until = Instant::now() + self.timeout;
         loop {

@@ -391,19 +391,20 @@ impl Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _offset_in: u64,
-        _: INodeNo,
-        _: FileHandle,
-        _offset_out: u64,
-        _len: u64,
+        request: &Request,
+        inode_in: INodeNo,
+        handle_in: FileHandle,
+        offset_in: u64,
+        inode_out: INodeNo,
+        handle_out: FileHandle,
+        offset_out: u64,
+        len: u64,
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        // The kernel copies through the page cache then, and does not ask again.
-        reply.error(Errno::ENOSYS);
+        let from = (inode_in, handle_in, offset_in);
+        let to = (inode_out, handle_out, offset_out);
+        self.copy_range(request, from, to, len, reply);
     }
 
     fn ioctl(

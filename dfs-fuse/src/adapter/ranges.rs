@@ -1,8 +1,14 @@
-//! Ranges of files: given up, allocated.
+//! Ranges of files: given up, allocated, copied without moving a byte.
 
 use super::shared::{Adapter, asked, done};
 use dfs_proto::extent::FileRange;
-use fuser::{Errno, FileHandle, INodeNo, ReplyEmpty, Request};
+use fuser::{Errno, FileHandle, INodeNo, ReplyEmpty, ReplyWrite, Request};
+
+/// Bytes that one copy may be asked for, in whole pages: the answer has 32 bits.
+const COPY_BYTES_MAX: u64 = (u32::MAX - 4095) as u64;
+
+/// A place in a file that the kernel holds open.
+pub(super) type At = (INodeNo, FileHandle, u64);
 
 /// What fallocate(2) asks for.
 #[derive(Clone, Copy)]
@@ -49,5 +55,27 @@ impl Adapter {
             }
         };
         self.answers.later(asked, reply, work, done);
+    }
+
+    /// Copies a range of a file to another place, or as much of it as goes at once.
+    pub(super) fn copy_range(
+        &self,
+        request: &Request,
+        (_, source, from): At,
+        (inode, handle, at): At,
+        len: u64,
+        reply: ReplyWrite,
+    ) {
+        let asked = asked("copy_file_range", inode);
+        let (Some(source), Some(held)) = (self.files.get(source), self.files.get(handle)) else {
+            return reply.error(Errno::EBADF);
+        };
+        let kill = request.uid() != 0;
+        let range = (from, at, len.min(COPY_BYTES_MAX));
+        let work = async move { held.file.copy_from(&source.file, range, kill).await };
+        self.answers
+            .later(asked, reply, work, |reply, copied: u64| {
+                reply.written(u32::try_from(copied).expect("no more than was asked for"));
+            });
     }
 }

@@ -231,7 +231,7 @@ fn point(
 }
 
 /// Whether putting `unsynced` into the map would replace bytes that are synced (D3).
-fn gives_up_synced(
+pub fn gives_up_synced(
     txn: &Txn<'_>,
     inode: InodeId,
     row: &InodeRow,
@@ -264,7 +264,7 @@ fn gives_up_synced(
 }
 
 /// How far each block must be synced before these extents, and `others`, are.
-fn ends_of(extents: &[Extent], others: &[(BlockId, u32)]) -> Vec<(BlockId, u32)> {
+pub fn ends_of(extents: &[Extent], others: &[(BlockId, u32)]) -> Vec<(BlockId, u32)> {
     let mut ends: BTreeMap<BlockId, u32> = others.iter().copied().collect();
     for extent in extents {
         let end = ends.entry(extent.block).or_default();

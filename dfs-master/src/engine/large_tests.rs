@@ -286,6 +286,63 @@ fn a_hole_is_punched_into_a_large_file_in_bounded_steps() {
 }
 
 #[test]
+fn a_large_file_is_cloned_in_bounded_steps_and_its_block_outlives_it() {
+    const CLONE: InodeId = InodeId(21);
+    let mut bench = Bench::new();
+    let make = Change::Make {
+        parent: InodeId::ROOT,
+        name: Name::new(b"clone").expect("a name"),
+        what: Make::File { open: false },
+        mode: 0o644,
+        caller: Caller { uid: 0, gid: 0 },
+    };
+    bench.change(make, Grant::Inode(CLONE));
+    let mut done = 0;
+    let mut steps = 0;
+    loop {
+        let before = bench.rows(all::every_use());
+        let clone = Change::CloneRange {
+            source: FILE,
+            from: done,
+            inode: CLONE,
+            at: 5 + done,
+            len: u64::MAX - done,
+            kill_privileges: false,
+        };
+        let Changed::Cloned { bytes, .. } = bench.change(clone, Grant::Nothing) else {
+            panic!("another answer");
+        };
+        assert!(bench.rows(all::every_use()) - before <= AT_ONCE_MAX as usize);
+        bench.is_right();
+        if bytes == 0 {
+            break;
+        }
+        done += bytes;
+        steps += 1;
+    }
+    assert_eq!(steps, 3);
+    let reader = bench.machine.reader();
+    let (source, clone) = (reader.view(FILE), reader.view(CLONE));
+    let (source, clone) = (source.expect("it is there"), clone.expect("it is there"));
+    assert_eq!(clone.answer.attr.size, 5 + source.answer.attr.size);
+    assert_eq!(clone.answer.attr.stored, source.answer.attr.stored);
+    assert_eq!(reader.live_bytes(BlockId(5)), Ok(EXTENTS));
+
+    // The writer's session has its block open still; then it ends it, and removes the source.
+    bench.unlink();
+    bench.reclaim();
+    let seal = Change::Seal {
+        block: BlockId(5),
+        length: 1 << 20,
+    };
+    bench.change(seal, Grant::Nothing);
+    bench.reclaim();
+    let block = reader.block(BlockId(5)).expect("reads");
+    assert_eq!(block.and_then(|row| row.sealed()), Some(1 << 20));
+    assert_eq!(reader.live_bytes(BlockId(5)), Ok(EXTENTS));
+}
+
+#[test]
 fn a_large_file_that_is_removed_cannot_be_reached_while_it_is_taken_apart() {
     for truncated in [false, true] {
         let mut bench = Bench::new();

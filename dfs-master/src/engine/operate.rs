@@ -68,6 +68,24 @@ pub fn operate(
             kill_privileges,
         } => range::fallocate(txn, now, *inode, *range, *mode, *kill_privileges)
             .map(|(attr, until)| Changed::Ranged { attr, until }),
+        Change::CloneRange {
+            source,
+            from,
+            inode,
+            at,
+            len,
+            kill_privileges,
+        } => {
+            let request = range::CloneRequest {
+                source: *source,
+                from: *from,
+                inode: *inode,
+                at: *at,
+                len: *len,
+                kill_privileges: *kill_privileges,
+            };
+            range::clone(txn, now, session, request)
+        }
     }
 }
 

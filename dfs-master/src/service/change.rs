@@ -105,6 +105,7 @@ fn frees_space(change: &Change) -> bool {
         | Change::SetXattr { .. }
         | Change::RemoveXattr { .. }
         | Change::Allocate { .. }
-        | Change::Commit { .. } => false,
+        | Change::Commit { .. }
+        | Change::CloneRange { .. } => false,
     }
 }

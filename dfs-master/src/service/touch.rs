@@ -145,12 +145,7 @@ impl Leader {
                 }),
             }
         }
-        let content = match change {
-            Change::SetAttr { set, .. } => set.size.is_some(),
-            Change::Commit { .. } | Change::Fallocate { .. } => true,
-            Change::Open { truncate, .. } => *truncate,
-            _ => false,
-        };
+        let content = changes_content(change);
         let mut inode = |inode: InodeId, directory: bool| {
             if !touched.iter().any(|t| t.inode == inode) {
                 touched.push(Touched {
@@ -190,7 +185,10 @@ impl Leader {
                 truncate,
                 kill_privileges,
             } if *truncate || *kill_privileges => inode(*file, false),
-            Change::Fallocate { inode: file, .. } => inode(*file, false),
+            // Of a clone, the source stays what it is.
+            Change::Fallocate { inode: file, .. } | Change::CloneRange { inode: file, .. } => {
+                inode(*file, false);
+            }
             Change::Commit { files, .. } => files.iter().for_each(|file| inode(file.inode, false)),
             Change::Make { .. }
             | Change::Unlink { .. }
@@ -204,6 +202,16 @@ impl Leader {
             | Change::EndSession => {}
         }
         touched
+    }
+}
+
+/// Whether bytes or size of the files that it touches are others after a change.
+fn changes_content(change: &Change) -> bool {
+    match change {
+        Change::SetAttr { set, .. } => set.size.is_some(),
+        Change::Commit { .. } | Change::Fallocate { .. } | Change::CloneRange { .. } => true,
+        Change::Open { truncate, .. } => *truncate,
+        _ => false,
     }
 }
 
@@ -235,6 +243,7 @@ fn names_of(change: &Change) -> Vec<(InodeId, Name)> {
         | Change::Seal { .. }
         | Change::Sync
         | Change::EndSession
-        | Change::Fallocate { .. } => Vec::new(),
+        | Change::Fallocate { .. }
+        | Change::CloneRange { .. } => Vec::new(),
     }
 }

@@ -1,11 +1,11 @@
 //! The model's blocks: commits, seals, what replicas have and what is lost with them.
 
-use crate::plain::{Answer, Bytes, Health, Inode, Plain};
+use crate::plain::{Answer, Bytes, Health, Plain};
 use dfs_master::engine::command::{Measured, ReplicaNews};
 use dfs_proto::{
-    attr::{FILE_BYTES_MAX, FileKind},
-    change::{CommitBytes, FileCommit, RangeMode},
-    extent::{Extent, FileRange, INLINE_BYTES_MAX},
+    attr::FileKind,
+    change::{CommitBytes, FileCommit},
+    extent::{Extent, INLINE_BYTES_MAX},
     id::{BlockId, InodeId, MinionId, SessionId},
     time::Timestamp,
 };
@@ -146,46 +146,6 @@ impl Plain {
             self.commit_file(now, session, file)?;
         }
         Ok(())
-    }
-
-    pub(crate) fn fallocate(
-        &mut self,
-        now: Timestamp,
-        id: InodeId,
-        range: FileRange,
-        mode: RangeMode,
-        kill: bool,
-    ) -> Answer {
-        let inode = self.file(id)?;
-        if range.is_empty() {
-            return Err("Invalid");
-        }
-        if range.end > FILE_BYTES_MAX {
-            return Err("FileTooLarge");
-        }
-        if mode != RangeMode::Extend {
-            inode.punch(range);
-        }
-        let grows = mode != RangeMode::Punch && inode.size < range.end;
-        if grows {
-            inode.size = range.end;
-        }
-        if kill {
-            inode.kill();
-        }
-        match mode == RangeMode::Extend && !grows {
-            true => inode.touch(now),
-            false => inode.modify(now),
-        }
-        Ok(())
-    }
-
-    fn file(&mut self, id: InodeId) -> Result<&mut Inode, &'static str> {
-        let inode = self.inode(id)?;
-        match inode.kind {
-            FileKind::File => Ok(inode),
-            _ => Err("Invalid"),
-        }
     }
 
     fn commit_file(&mut self, now: Timestamp, session: SessionId, file: &FileCommit) -> Answer {

@@ -241,7 +241,8 @@ impl Driver {
             }
             78..80 => self.allocate(),
             80..82 => (self.seal(session, plain), nothing),
-            82..86 => (self.fallocate(plain), nothing),
+            82..85 => (self.fallocate(plain), nothing),
+            85..90 => (self.clone_range(plain), nothing),
             _ => (self.commit(now, session, plain), nothing),
         }
     }
@@ -431,6 +432,41 @@ impl Driver {
             inode: self.of_kind(plain, false),
             range: FileRange::of(u64::from(self.up_to(140)), len),
             mode: *modes.choose(&mut self.random).expect("there are some"),
+            kill_privileges: self.one_in(5),
+        }
+    }
+
+    fn clone_range(&mut self, plain: &Plain) -> Change {
+        let full: Vec<InodeId> = plain
+            .inodes
+            .iter()
+            .filter(|(_, inode)| matches!(inode.bytes, Content::Cells(_)))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut file = || {
+            let any = self.of_kind(plain, false);
+            let full = full.choose(&mut self.random).copied();
+            full.filter(|_| !self.one_in(4)).unwrap_or(any)
+        };
+        let (source, inode) = (file(), file());
+        let whole = self.one_in(2);
+        let mut offset = |most| match whole && self.random.random_range(0..3) > 0 {
+            true => 0,
+            false => self.random.random_range(0..=most),
+        };
+        let (from, at) = (offset(100), offset(150));
+        let len = match self.up_to(20) {
+            0 => 0,
+            1 => 1 << 62,
+            _ if whole => 5000,
+            _ => 1 + u64::from(self.up_to(80)),
+        };
+        Change::CloneRange {
+            source,
+            from,
+            inode,
+            at,
+            len,
             kill_privileges: self.one_in(5),
         }
     }

@@ -6,6 +6,7 @@ mod bytes;
 mod driver;
 mod names;
 mod plain;
+mod ranges;
 
 use dfs_master::engine::{
     apply::{Machine, Settings, Storage},
@@ -334,6 +335,7 @@ fn touched(act: &Act) -> Vec<InodeId> {
         | Change::RemoveXattr { inode, .. }
         | Change::Open { inode, .. }
         | Change::Fallocate { inode, .. } => vec![*inode],
+        Change::CloneRange { source, inode, .. } => vec![*source, *inode],
         Change::Close { inodes } => inodes.clone(),
         Change::Commit { files, .. } => files.iter().map(|file| file.inode).collect(),
         _ => Vec::new(),
@@ -369,6 +371,10 @@ fn run(storage: Storage, seed: u64, steps: u32) {
     pair.compare_all();
     // A driver that only ever fails, or never does, shows nothing.
     assert!(pair.seen.len() > 40, "{:#?}", pair.seen);
+    for came in ["done", "Inline", "SyncFirst"] {
+        let seen = ("CloneRange".to_owned(), came.to_owned());
+        assert!(pair.seen.contains_key(&seen), "{:#?}", pair.seen);
+    }
 }
 
 /// Commands in the short run; `DFS_MODEL_STEPS` asks for another number.

@@ -7,7 +7,6 @@ use dfs_master::engine::command::{Act, Grant};
 use dfs_proto::{
     attr::{FileKind, SetAttr, SetTime},
     change::{Caller, Change, Make, XattrMode},
-    extent::FileRange,
     id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
     time::Timestamp,
@@ -116,28 +115,8 @@ impl Inode {
         self.drop_empty();
     }
 
-    /// What is in `range` reads as zeros, and is not stored where it need not be.
-    pub(crate) fn punch(&mut self, range: FileRange) {
-        match &mut self.bytes {
-            Bytes::None => {}
-            Bytes::Inline(bytes) => {
-                let end = bytes.len() as u64;
-                for (at, byte) in (0..).zip(bytes.iter_mut()) {
-                    if range.start <= at && at < range.end {
-                        *byte = 0;
-                    }
-                }
-                if range.start < end && range.end >= end {
-                    bytes.truncate(usize::try_from(range.start).expect("small"));
-                }
-            }
-            Bytes::Cells(cells) => cells.retain(|at, _| *at < range.start || *at >= range.end),
-        }
-        self.drop_empty();
-    }
-
     /// Without a byte there is no row of bytes, and nothing to be synced.
-    fn drop_empty(&mut self) {
+    pub(crate) fn drop_empty(&mut self) {
         let empty = match &self.bytes {
             Bytes::None => true,
             Bytes::Inline(bytes) => bytes.is_empty(),
@@ -471,6 +450,17 @@ impl Plain {
                 mode,
                 kill_privileges,
             } => self.fallocate(now, *inode, *range, *mode, *kill_privileges),
+            Change::CloneRange {
+                source,
+                from,
+                inode,
+                at,
+                len,
+                kill_privileges,
+            } => {
+                let what = (*len, *kill_privileges);
+                self.clone_range(now, session, (*source, *from), (*inode, *at), what)
+            }
         }
     }
 

@@ -1,12 +1,13 @@
 //! Holes: where they are, how they are made, and copies that move no bytes.
 
-use dfs_tests::{cluster::Cluster, kernel, long, shell};
+use dfs_tests::{cluster::Cluster, kernel, long, pattern, shell};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
+    time::Duration,
 };
 
 /// A file to read and write, made if it is not there.
@@ -233,6 +234,148 @@ fn a_punch_by_a_stranger_takes_privileges_away() {
         cluster.path().display()
     ));
     assert_eq!(fs::metadata(path).expect("is there").len(), 100_000);
+    cluster.end();
+}
+
+/// Kibibytes that the minions' files take on their disks.
+fn on_minions(cluster: &Cluster) -> u64 {
+    let folders = (0..cluster.minions.len()).map(|minion| cluster.minion_data(minion));
+    let folders: Vec<String> = folders.map(|path| path.display().to_string()).collect();
+    let said = shell::ok(&format!(
+        "du -skc {} | tail -1 | cut -f1",
+        folders.join(" ")
+    ));
+    said.trim().parse().expect("a number")
+}
+
+#[test]
+fn a_copy_moves_no_bytes_and_both_files_live_on() {
+    let mut cluster = Cluster::start();
+    let at = cluster.path().to_path_buf();
+    let bytes = 100 << 20;
+    pattern::write(&at.join("big"), 1, bytes).expect("is written");
+    shell::ok(&format!("sync {}", at.join("big").display()));
+    let before = on_minions(&cluster);
+    let took = shell::run(&format!("cd {}; cp big copy", at.display())).took;
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    pattern::verify(&at.join("copy"), 1, bytes).expect("the copy is the same");
+    let after = on_minions(&cluster);
+    assert!(
+        after < before + 2048,
+        "{before} KiB before, {after} KiB after"
+    );
+    let copy = File::open(at.join("copy")).expect("is there");
+    assert_eq!(stored(&copy), bytes);
+
+    // Each is changed without the other, and stays when the other goes.
+    let changed = open(&at.join("copy"));
+    changed
+        .write_all_at(&[9; 5000], 70_001)
+        .expect("is written");
+    kernel::fallocate(&changed, PUNCH, 50 << 20, 1 << 20).expect("is punched");
+    drop(changed);
+    pattern::verify(&at.join("big"), 1, bytes).expect("the source is what it was");
+    shell::ok(&format!("cd {}; cp big again; rm big copy", at.display()));
+    cluster.mounts[0].restart();
+    shell::drop_caches();
+    pattern::verify(&at.join("again"), 1, bytes).expect("a copy outlives its source");
+    cluster.end();
+}
+
+#[test]
+fn what_another_mount_wrote_just_now_is_cloned_when_it_is_synced() {
+    let mut cluster = Cluster::start();
+    cluster.add_mount();
+    let (here, there) = (cluster.mounts[0].path(), cluster.mounts[1].path());
+    let bytes: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+    for round in 0..3 {
+        let name = format!("f{round}");
+        fs::write(here.join(&name), &bytes).expect("is written");
+        let source = File::open(there.join(&name)).expect("is there");
+        let copy = open(&there.join(format!("copy{round}")));
+        copy.write_all_at(&[1; 100_000], 0).expect("is written");
+        copy.sync_all().expect("is synced");
+        let copied = kernel::copy_range((&source, 100), (&copy, 7), 250_000);
+        assert_eq!(copied.ok(), Some(250_000));
+        copy.sync_all().expect("is synced");
+        let mut expected = vec![1; 7];
+        expected.extend(&bytes[100..250_100]);
+        Expected(expected).check(&copy, "the copy");
+    }
+    cluster.end();
+}
+
+#[test]
+fn random_copies_agree_with_vectors() {
+    let mut cluster = Cluster::start();
+    let paths = ["a", "b", "c"].map(|name| cluster.path().join(name));
+    let mut files = paths.clone().map(|path| open(&path));
+    let mut expected = [(); 3].map(|()| Expected(Vec::new()));
+    let mut random = SmallRng::seed_from_u64(6);
+    let steps = if long() { 3_000 } else { 400 };
+    for step in 0..steps {
+        let most = [3_000, 6_000, 300_000][random.random_range(0..3)];
+        let (at, len) = (random.random_range(0..most), random.random_range(1..most));
+        let one = random.random_range(0..3);
+        match random.random_range(0..10) {
+            0..3 => {
+                let bytes = vec![random.random_range(1..=255_u8); len];
+                files[one]
+                    .write_all_at(&bytes, at as u64)
+                    .expect("is written");
+                expected[one].write(at, &bytes);
+            }
+            3..7 => {
+                let (from, other) = (random.random_range(0..most), random.random_range(0..3));
+                let source = expected[other].0.get(from..).unwrap_or_default();
+                let bytes = source[..len.min(source.len())].to_vec();
+                let mut copied = 0;
+                let overlaps = one == other && from < at + bytes.len() && at < from + bytes.len();
+                loop {
+                    let from = (&files[other], (from + copied) as u64);
+                    let to = (&files[one], (at + copied) as u64);
+                    match kernel::copy_range(from, to, len - copied) {
+                        Ok(0) => break,
+                        Ok(more) => copied += more,
+                        Err(error) => {
+                            assert!(overlaps, "step {step}: {error}");
+                            assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+                            break;
+                        }
+                    }
+                    // Within one file the end moves with what is copied.
+                    if copied >= bytes.len() {
+                        break;
+                    }
+                }
+                if !overlaps {
+                    assert_eq!(copied, bytes.len(), "step {step}");
+                    if copied > 0 {
+                        expected[one].write(at, &bytes);
+                    }
+                }
+            }
+            7 => {
+                kernel::fallocate(&files[one], PUNCH, at as u64, len as u64).expect("is punched");
+                expected[one].zero(at, len);
+            }
+            8 => {
+                files[one].set_len(at as u64).expect("is cut");
+                expected[one].0.resize(at, 0);
+            }
+            _ => files[one].sync_all().expect("is synced"),
+        }
+        if step % 3 == 0 {
+            expected[one].check(&files[one], &format!("step {step}"));
+        }
+    }
+    drop(files);
+    cluster.mounts[0].restart();
+    files = paths.map(|path| open(&path));
+    for (file, expected) in files.iter().zip(&expected) {
+        expected.check(file, "after the mount died");
+    }
+    drop(files);
     cluster.end();
 }
 

@@ -29,18 +29,39 @@ fn tool(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
+/// What fsx does besides reading, writing, mapping and truncating, in proportion.
+const FSX: &str = "[weights]
+close_open = 0.2
+invalidate = 0.1
+mapread = 1.0
+mapwrite = 1.0
+read = 1.0
+write = 1.0
+truncate = 0.5
+fsync = 0.1
+fdatasync = 0.1
+sendfile = 0.3
+posix_fadvise = 0.1
+posix_fallocate = 0.3
+punch_hole = 0.7
+copy_file_range = 0.7
+";
+
 #[test]
 fn fsx_finds_nothing() {
     let Some(fsx) = tool("fsx") else { return };
     let cluster = Cluster::start();
+    let told = cluster.folder().join("fsx.toml");
+    std::fs::write(&told, FSX).expect("the local file system works");
     let file = cluster.path().join("fsx");
     // fsx never unmaps what it has mapped and grows slower with the square of its operations, on
     // any file system: many runs instead of a long one.
     let (runs, operations) = if long() { (10, 20_000) } else { (1, 8_000) };
     for seed in 1..=runs {
         let script = format!(
-            "{} -N {operations} -S {seed} {}",
+            "{} -f {} -N {operations} -S {seed} {}",
             fsx.display(),
+            told.display(),
             file.display()
         );
         let ended = shell::start(&script).end(PATIENCE);

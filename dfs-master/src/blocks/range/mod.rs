@@ -3,8 +3,10 @@
 //! Each does as much at once as costs a bounded number of extents, from the front, and says how far
 //! it came: nothing else is applied meanwhile.
 
+mod clone;
 mod punch;
 
+pub use clone::{Request as CloneRequest, clone};
 pub use punch::fallocate;
 
 use crate::{
