@@ -3,11 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it is")]
 
-use dfs_client::{Dfs, OpenFile, OpenHow, Settings};
+use dfs_client::{Dfs, OpenFile, OpenHow, Seek, Settings};
 use dfs_host::clock::SystemClock;
 use dfs_proto::{
     attr::SetAttr,
     change::{Caller, Make, RenameMode},
+    extent::FileRange,
     id::InodeId,
     name::Name,
 };
@@ -210,6 +211,156 @@ async fn a_hundred_files_agree_with_vectors() {
     for (file, model) in &files {
         file.flush().await.unwrap();
         assert!(whole(&other, file.inode()).await == *model);
+    }
+}
+
+/// Grows a vector to `end` with zeros, if it is shorter.
+fn grow(model: &mut Vec<u8>, end: usize) {
+    model.resize(model.len().max(end), 0);
+}
+
+/// Writes to a vector as to a file.
+fn put(model: &mut Vec<u8>, at: usize, data: &[u8]) {
+    if !data.is_empty() {
+        grow(model, at + data.len());
+        model[at..at + data.len()].copy_from_slice(data);
+    }
+}
+
+/// Every byte that is not zero is in a stretch of data, and the last one ends with the file.
+async fn data_is_told(file: &OpenFile, model: &[u8]) {
+    let mut at = 0;
+    while let Some(start) = file.seek(at, Seek::Data).await.unwrap() {
+        let end = file.seek(start, Seek::Hole).await.unwrap().unwrap();
+        assert!(start >= at && end > start && end <= model.len() as u64);
+        let (hole, data) = (
+            usize::try_from(at).unwrap(),
+            usize::try_from(start).unwrap(),
+        );
+        assert!(
+            model[hole..data].iter().all(|b| *b == 0),
+            "{hole} to {data}"
+        );
+        at = end;
+    }
+    let rest = usize::try_from(at).unwrap();
+    assert!(model[rest..].iter().all(|b| *b == 0), "from {rest}");
+    let none = file.seek(model.len() as u64, Seek::Hole).await.unwrap();
+    assert_eq!(none, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holes_and_copies_agree_with_vectors() {
+    let cluster = Cluster::start().await;
+    let dfs = cluster.client().await;
+    let mut rng = SmallRng::seed_from_u64(12);
+    let mut files: Vec<(Arc<OpenFile>, Vec<u8>)> = Vec::new();
+    for i in 0..12 {
+        files.push((create(&dfs, &format!("f{i}")).await, Vec::new()));
+    }
+    for step in 0..2500u64 {
+        let other = rng.random_range(0..files.len());
+        let (source, theirs) = files[other].clone();
+        let pick = rng.random_range(0..files.len());
+        let (file, model) = &mut files[pick];
+        let most = [3_000, 6_000, 200_000][rng.random_range(0..3)];
+        let (at, n) = (rng.random_range(0..most), rng.random_range(1..most));
+        let range = FileRange::of(at as u64, n as u64);
+        match rng.random_range(0..100) {
+            0..25 => {
+                let data = bytes(step, n);
+                write(file, at as u64, &data).await;
+                put(model, at, &data);
+            }
+            25..40 => {
+                let extend = step % 2 == 0;
+                file.punch(range, extend, false).await.unwrap();
+                grow(model, if extend { at + n } else { 0 });
+                let end = (at + n).min(model.len());
+                model[at.min(end)..end].fill(0);
+            }
+            40..45 => {
+                file.allocate(range, false, false).await.unwrap();
+                grow(model, at + n);
+            }
+            45..65 if other != pick => {
+                let from = rng.random_range(0..most);
+                let part = theirs.get(from..).unwrap_or_default();
+                let part = &part[..n.min(part.len())];
+                copy_all(file, &source, (from, at, n), part.len()).await;
+                put(model, at, part);
+            }
+            65..70 => {
+                let set = SetAttr {
+                    size: Some(at as u64),
+                    ..SetAttr::default()
+                };
+                dfs.setattr(file.inode(), set).await.unwrap();
+                model.resize(at, 0);
+            }
+            70..75 => file.fsync(false).await.unwrap(),
+            75..80 => data_is_told(file, model).await,
+            80..90 => {
+                let end = model.len().min(at + n);
+                let got = read(file, at as u64, u32::try_from(n).unwrap()).await;
+                assert!(got == model[at.min(end)..end], "step {step}: {at}+{n}");
+            }
+            _ => {
+                let got = read(file, 0, 1 << 20).await;
+                assert!(got == *model, "step {step}");
+                let attr = dfs.getattr(file.inode()).await.unwrap();
+                assert_eq!(attr.size, model.len() as u64);
+            }
+        }
+    }
+    let there = cluster.client().await;
+    for (file, model) in &files {
+        file.flush().await.unwrap();
+        assert!(whole(&there, file.inode()).await == *model);
+        let opened = there.open(file.inode(), OpenHow::default()).await.unwrap();
+        data_is_told(&opened.file, model).await;
+    }
+}
+
+/// Copies `len` bytes as far as the source has them, which is `expected` of them.
+async fn copy_all(
+    file: &OpenFile,
+    source: &OpenFile,
+    (from, at, len): (usize, usize, usize),
+    expected: usize,
+) {
+    let mut copied = 0;
+    loop {
+        let [from, at] = [from, at].map(|start| (start + copied) as u64);
+        let range = (from, at, (len - copied) as u64);
+        let more = file.copy_from(source, range, false).await.unwrap();
+        copied += usize::try_from(more).unwrap();
+        if more == 0 || copied == len {
+            break;
+        }
+    }
+    assert_eq!(copied, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_client_copies_and_punches_what_is_open_here() {
+    let cluster = Cluster::start().await;
+    let (here, there) = (cluster.client().await, cluster.client().await);
+    for len in [3_000, 100_000] {
+        let file = create(&here, &format!("f{len}")).await;
+        let mut data = bytes(1, len);
+        write(&file, 0, &data).await;
+        file.flush().await.unwrap();
+        let theirs = there.open(file.inode(), OpenHow::default()).await.unwrap();
+        let copy = create(&there, &format!("copy{len}")).await;
+        // What this client has not synced yet, that one waits for.
+        copy_all(&copy, &theirs.file, (0, 0, len), len).await;
+        copy.fsync(false).await.unwrap();
+        let hole = FileRange::of(1_000, len as u64 - 2_000);
+        theirs.file.punch(hole, false, false).await.unwrap();
+        assert!(whole(&here, copy.inode()).await == data, "{len} bytes");
+        data[1_000..len - 1_000].fill(0);
+        assert!(whole(&here, file.inode()).await == data, "{len} bytes");
     }
 }
 

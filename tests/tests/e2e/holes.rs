@@ -60,6 +60,10 @@ fn holes_are_told_where_nothing_was_written() {
     assert_eq!(data(&file), written, "while it may be dirty");
     let bytes = pieces.iter().map(|(_, len)| *len as u64).sum::<u64>();
     assert_eq!(stored(&file), bytes.div_ceil(512) * 512);
+    file.write_all_at(&[8; 60_000], 6_000)
+        .expect("is written again");
+    file.sync_all().expect("is synced");
+    assert_eq!(stored(&file), bytes.div_ceil(512) * 512, "overwritten");
     for whence in [libc::SEEK_DATA, libc::SEEK_HOLE] {
         assert_eq!(
             errno(kernel::seek(&file, 1 << 34, whence)),
