@@ -41,6 +41,7 @@ impl Adapter {
             kill_privileges: truncate && request.uid() != 0,
         };
         let reads_only = flags.0 & libc::O_ACCMODE == libc::O_RDONLY;
+        let synced = sync_of(flags.0);
         let (dfs, files) = (self.dfs.clone(), self.files.clone());
         let invalidator = self.invalidator.clone();
         let work = async move { dfs.open(asked.inode, how).await };
@@ -55,8 +56,11 @@ impl Adapter {
                 flags.set(FopenFlags::FOPEN_DIRECT_IO, append && !reads_only);
                 // Who has written nothing need not wait for anything at close.
                 flags.set(FopenFlags::FOPEN_NOFLUSH, reads_only);
-                let file = opened.file;
-                reply.opened(files.insert(HeldFile { file }), flags);
+                let held = HeldFile {
+                    file: opened.file,
+                    synced,
+                };
+                reply.opened(files.insert(held), flags);
             });
     }
 
@@ -94,7 +98,8 @@ impl Adapter {
         };
         self.answers
             .later(asked, reply, work, move |reply, (attr, file)| {
-                let handle = files.insert(HeldFile { file });
+                let synced = sync_of(flags);
+                let handle = files.insert(HeldFile { file, synced });
                 let mut flags = FopenFlags::FOPEN_KEEP_CACHE;
                 flags.set(FopenFlags::FOPEN_DIRECT_IO, append);
                 let opened = (handle, flags);
@@ -141,7 +146,7 @@ impl Adapter {
         let Some(held) = self.files.get(handle) else {
             return reply.error(Errno::EBADF);
         };
-        let sync = sync_of(flags);
+        let sync = sync_of(flags.0);
         let len = u32::try_from(data.len()).expect("a request is at most a few MiB");
         let invalidator = self.invalidator.clone();
         let wrote = move |at: u64| {
@@ -220,8 +225,8 @@ impl Adapter {
 }
 
 /// Whether writes are to be synced, and then whether data only.
-fn sync_of(flags: OpenFlags) -> Option<bool> {
-    match flags.0 & libc::O_SYNC {
+fn sync_of(flags: i32) -> Option<bool> {
+    match flags & libc::O_SYNC {
         0 => None,
         bits => Some(bits != libc::O_SYNC),
     }

@@ -1,6 +1,7 @@
 //! Ranges of files: given up, allocated, copied without moving a byte.
 
-use super::shared::{Adapter, asked, done};
+use super::shared::{Adapter, HeldFile, asked, done};
+use dfs_client::Error;
 use dfs_proto::extent::FileRange;
 use fuser::{Errno, FileHandle, INodeNo, ReplyEmpty, ReplyWrite, Request};
 
@@ -28,6 +29,14 @@ fn wanted(mode: i32) -> Option<Wanted> {
     }
 }
 
+/// Makes what was done durable, where the file was opened to have that (O_SYNC).
+async fn sync(held: &HeldFile) -> Result<(), Error> {
+    match held.synced {
+        Some(data_only) => held.file.fsync(data_only).await,
+        None => Ok(()),
+    }
+}
+
 impl Adapter {
     /// Gives up a range, or says that there is room for it.
     pub(super) fn fallocate_range(
@@ -50,9 +59,10 @@ impl Adapter {
         let work = async move {
             let file = &held.file;
             match wanted {
-                Wanted::Space { keep_size } => file.allocate(range, keep_size, kill).await,
-                Wanted::Zeros { keep_size } => file.punch(range, !keep_size, kill).await,
+                Wanted::Space { keep_size } => file.allocate(range, keep_size, kill).await?,
+                Wanted::Zeros { keep_size } => file.punch(range, !keep_size, kill).await?,
             }
+            sync(&held).await
         };
         self.answers.later(asked, reply, work, done);
     }
@@ -72,7 +82,11 @@ impl Adapter {
         };
         let kill = request.uid() != 0;
         let range = (from, at, len.min(COPY_BYTES_MAX));
-        let work = async move { held.file.copy_from(&source.file, range, kill).await };
+        let work = async move {
+            let copied = held.file.copy_from(&source.file, range, kill).await?;
+            sync(&held).await?;
+            Ok(copied)
+        };
         self.answers
             .later(asked, reply, work, |reply, copied: u64| {
                 reply.written(u32::try_from(copied).expect("no more than was asked for"));

@@ -54,6 +54,9 @@ pub(crate) struct Adapter {
 pub(crate) struct HeldFile {
     /// The file.
     pub(crate) file: Arc<OpenFile>,
+    /// Whether what changes its bytes is to be synced before it is answered, and then whether data
+    /// only (O_SYNC, O_DSYNC). The kernel says so with each write, and with nothing else.
+    pub(super) synced: Option<bool>,
 }
 
 impl Adapter {
