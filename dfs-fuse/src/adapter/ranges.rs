@@ -12,7 +12,7 @@ const COPY_BYTES_MAX: u64 = (u32::MAX - 4095) as u64;
 pub(super) type At = (INodeNo, FileHandle, u64);
 
 /// What fallocate(2) asks for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wanted {
     Space { keep_size: bool },
     Zeros { keep_size: bool },
@@ -91,5 +91,34 @@ impl Adapter {
             .later(asked, reply, work, |reply, copied: u64| {
                 reply.written(u32::try_from(copied).expect("no more than was asked for"));
             });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_move_bytes_is_refused() {
+        let keep = libc::FALLOC_FL_KEEP_SIZE;
+        let punch = libc::FALLOC_FL_PUNCH_HOLE;
+        let zero = libc::FALLOC_FL_ZERO_RANGE;
+        let space = |keep_size| Some(Wanted::Space { keep_size });
+        let zeros = |keep_size| Some(Wanted::Zeros { keep_size });
+        let table = [
+            (0, space(false)),
+            (keep, space(true)),
+            (punch | keep, zeros(true)),
+            (zero, zeros(false)),
+            (zero | keep, zeros(true)),
+            (punch, None),
+            (punch | zero | keep, None),
+            (libc::FALLOC_FL_COLLAPSE_RANGE, None),
+            (libc::FALLOC_FL_INSERT_RANGE, None),
+            (libc::FALLOC_FL_UNSHARE_RANGE | keep, None),
+        ];
+        for (mode, expected) in table {
+            assert_eq!(wanted(mode), expected, "{mode:#x}");
+        }
     }
 }
