@@ -7,12 +7,16 @@ use dfs_proto::{
     error::FsError,
     extent::FileRange,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Bytes that one call copies through this client where they cannot be cloned: enough to bring a
 /// file out of its inode, so that the rest can.
 const COPY_BYTES: u64 = 1 << 20;
+
+/// How long a clone waits for blocks to be synced. Another session syncs what it wrote within a
+/// second or two; where it died it takes until its session is over, and a copy is there earlier.
+const SYNC_WAIT: Duration = Duration::from_secs(3);
 
 /// What is copied where.
 #[derive(Clone, Copy)]
@@ -49,7 +53,7 @@ impl File {
                 Ok(bytes) => copied += bytes,
                 // It is told to who asks for the rest.
                 Err(_) if copied > 0 => break,
-                Err(Error::Refused(FsError::Inline(_))) => {
+                Err(Error::Refused(FsError::Inline(_) | FsError::SyncFirst(_))) => {
                     return self.copy_part(source, part).await;
                 }
                 Err(error) => return Err(error),
@@ -61,7 +65,7 @@ impl File {
     /// Has the master point at the same bytes. Blocks that must be synced before are (D3), without
     /// the lane: who writes to this file need not wait for them.
     async fn clone_part(self: &Arc<Self>, source: &Arc<File>, part: Part) -> Result<u64, Error> {
-        let until = Instant::now() + self.core.settings.operation_timeout;
+        let until = Instant::now() + SYNC_WAIT;
         let session = self.session();
         let change = Change::CloneRange {
             source: source.inode,

@@ -1,6 +1,6 @@
 //! Holes: where they are, how they are made, and copies that move no bytes.
 
-use dfs_tests::{cluster::Cluster, kernel, long, pattern, shell};
+use dfs_tests::{cluster::Cluster, kernel, long, pattern, shell, wait};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use std::{
     fs::{self, File, OpenOptions},
@@ -306,6 +306,26 @@ fn what_another_mount_wrote_just_now_is_cloned_when_it_is_synced() {
         expected.extend(&bytes[100..250_100]);
         Expected(expected).check(&copy, "the copy");
     }
+    cluster.end();
+}
+
+#[test]
+fn what_a_dead_mount_had_not_synced_is_copied() {
+    let mut cluster = Cluster::start();
+    cluster.add_mount();
+    cluster.announce(&["session"]);
+    let bytes: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+    fs::write(cluster.mounts[1].path().join("f"), &bytes).expect("is written");
+    cluster.mounts[1].kill();
+    let watch = wait::Stopwatch::start();
+    let (source, copy) = (cluster.path().join("f"), cluster.path().join("copy"));
+    wait::until(Duration::from_secs(2), "the name here", || source.exists());
+    fs::copy(&source, &copy).expect("is copied");
+    assert!(
+        watch.elapsed() < Duration::from_secs(10),
+        "its session lives longer"
+    );
+    Expected(bytes).check(&open(&copy), "the copy");
     cluster.end();
 }
 
