@@ -117,6 +117,8 @@ impl File {
         if len > 0 {
             self.core.room(len).await?;
             self.put(Some(part.at), &bytes, part.kill_privileges)?;
+            // Others see a clone at once: this is to be no different.
+            self.flush().await?;
         }
         Ok(u64::from(len))
     }
