@@ -50,6 +50,9 @@ fn of_refusal(refusal: &FsError) -> Errno {
         FsError::NotPermitted => Errno::EPERM,
         // The client copies then; where one does not, the kernel does.
         FsError::Inline(_) => Errno::EOPNOTSUPP,
+        FsError::Locked => Errno::EAGAIN,
+        FsError::Deadlock => Errno::EDEADLK,
+        FsError::NoLocks(_) => Errno::ENOLCK,
         FsError::SessionEnded(_)
         | FsError::AnswerDropped(_)
         | FsError::TooManyOutstanding
@@ -104,6 +107,9 @@ mod tests {
             (FsError::TooLong(4095), libc::ENAMETOOLONG),
             (FsError::NotPermitted, libc::EPERM),
             (FsError::Inline(inode), libc::EOPNOTSUPP),
+            (FsError::Locked, libc::EAGAIN),
+            (FsError::Deadlock, libc::EDEADLK),
+            (FsError::NoLocks(String::new()), libc::ENOLCK),
             (FsError::SessionEnded(SessionId(1)), libc::EIO),
             (FsError::AnswerDropped(1), libc::EIO),
             (FsError::TooManyOutstanding, libc::EIO),

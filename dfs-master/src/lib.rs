@@ -1,6 +1,6 @@
 //! The master: the names of a file system, where its bytes are, and who may touch them.
 //!
-//! Floors: `config`, `metrics` · `tables`, `cluster` · `namespace`, `blocks`, `repair`, `lease` ·
+//! Floors: `config`, `metrics` · `tables`, `cluster` · `namespace`, `blocks`, `locks`, `repair`, `lease` ·
 //! `engine`, `raft` · `service` · `daemon`.
 
 pub mod blocks;
@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod engine;
 pub mod folder;
 pub mod lease;
+pub mod locks;
 pub mod metrics;
 pub mod namespace;
 pub mod raft;

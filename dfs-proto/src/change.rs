@@ -10,6 +10,7 @@ use crate::{
     extent::{Extent, FileRange},
     id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
+    session::LockWish,
     time::Timestamp,
     view::View,
 };
@@ -306,6 +307,24 @@ pub enum Change {
         /// Clear set-user-id and set-group-id bits, as a write by an unprivileged caller does.
         kill_privileges: bool,
     },
+    /// Lock bytes of an inode that the session holds open, in place of what the owner has locked
+    /// of them. `Locked` where another owner's lock stands in the way. Answer: `Opened`, so that
+    /// who has the lock sees what was written under it.
+    Lock {
+        /// Which inode.
+        inode: InodeId,
+        /// What, how and for whom.
+        wish: LockWish,
+    },
+    /// Unlock what an owner of this session has locked of a range; nothing is fine. Answer: `Done`.
+    Unlock {
+        /// Which inode.
+        inode: InodeId,
+        /// The kernel's number of the owner.
+        owner: u64,
+        /// Which bytes.
+        range: FileRange,
+    },
 }
 
 /// The answer to a [`Change`].
@@ -343,7 +362,7 @@ pub enum Changed {
     },
     /// To `SetAttr`, `SetXattr` and `RemoveXattr`: the attributes after the change.
     Attr(Attr),
-    /// To `Open`: the file at that moment, with its first extents.
+    /// To `Open` and `Lock`: the file at that moment, with its first extents.
     Opened(View),
     /// To `Allocate`.
     Placed(BlockPlace),

@@ -127,6 +127,15 @@ pub enum FsError {
     /// The inode has inline bytes, which cannot be cloned to or from what has none: copy them.
     #[error("inode {0} has inline bytes")]
     Inline(InodeId),
+    /// A lock of another owner stands in the way, or one that another owner has waited for longer.
+    #[error("it is locked")]
+    Locked,
+    /// To wait for the lock would be to wait for oneself.
+    #[error("waiting for this lock would be a deadlock")]
+    Deadlock,
+    /// More locks, or waits for locks, than there may be; says of what.
+    #[error("too many locks: {0}")]
+    NoLocks(String),
 }
 
 /// Why a minion did not do what it was asked.

@@ -1,6 +1,7 @@
 //! Sessions: how a client is known to the master, and what it is told while it hangs on.
 
 use crate::{
+    extent::FileRange,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     minion::MinionEntry,
     name::Name,
@@ -94,3 +95,52 @@ pub struct BadReplica {
     /// refused).
     pub damaged: bool,
 }
+
+/// How much a lock shuts out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LockKind {
+    /// Only exclusive locks of others (F_RDLCK, LOCK_SH).
+    Shared,
+    /// Every lock of others (F_WRLCK, LOCK_EX).
+    Exclusive,
+}
+
+/// Who holds or wants a lock: a process (fcntl) or an open file (flock), as the kernel of its
+/// session tells them apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct LockOwner {
+    /// The session.
+    pub session: SessionId,
+    /// The kernel's number, which means something within the session only.
+    pub number: u64,
+}
+
+/// A lock that an owner wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LockWish {
+    /// The kernel's number of the owner.
+    pub owner: u64,
+    /// Which bytes; not empty, and ending at [`LOCK_END_MAX`] at the most.
+    pub range: FileRange,
+    /// How.
+    pub kind: LockKind,
+    /// The process, for F_GETLK.
+    pub pid: u32,
+}
+
+/// A lock that stands in the way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LockHeld {
+    /// Whose it is.
+    pub owner: LockOwner,
+    /// Which bytes.
+    pub range: FileRange,
+    /// How.
+    pub kind: LockKind,
+    /// The process that took it, as its own machine numbers it.
+    pub pid: u32,
+}
+
+/// Where a lock "to the end of the file, wherever that will be" ends: the byte after the largest
+/// offset (OFFSET_MAX of the kernel).
+pub const LOCK_END_MAX: u64 = 1 << 63;

@@ -10,7 +10,9 @@ use dfs_proto::{
     minion::MinionEntry,
     name::Name,
     service::Master,
-    session::{BadReplica, Event, Events, SessionGrant, SessionHello},
+    session::{
+        BadReplica, Event, Events, LockHeld, LockOwner, LockWish, SessionGrant, SessionHello,
+    },
     view::{Cookie, Entry, Layout, Listing, Space, View},
 };
 use parking_lot::Mutex;
@@ -189,5 +191,39 @@ impl Master for Served {
     ) -> Result<(), FsError> {
         self.world.lock().bad.extend(bad);
         Ok(())
+    }
+
+    async fn test_lock(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+        wish: LockWish,
+    ) -> Answer<Option<LockHeld>> {
+        let number = wish.owner;
+        let world = self.world.lock();
+        world.logged(world.in_the_way(inode, LockOwner { session, number }, &wish))
+    }
+
+    async fn await_lock(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+        wish: LockWish,
+    ) -> Result<bool, FsError> {
+        let number = wish.owner;
+        let owner = LockOwner { session, number };
+        for _ in 0..50 {
+            {
+                let world = self.world.lock();
+                world.known(session)?;
+                if world.in_the_way(inode, owner, &wish).is_none() {
+                    return Ok(true);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(false)
     }
 }

@@ -11,7 +11,7 @@ use dfs_proto::{
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     minion::MinionEntry,
     name::Name,
-    session::BadReplica,
+    session::{BadReplica, LockHeld, LockKind, LockOwner, LockWish},
     time::Timestamp,
     view::{Content, Layout, View},
 };
@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) changes: u64,
     pub(crate) commits: u64,
     pub(crate) repeats: u64,
+    /// Locks, by inode; whoever unlocks names the ranges that it locked.
+    pub(crate) locks: Vec<(InodeId, LockHeld)>,
     /// Answers to drop: the change is made, and the link breaks before the answer.
     pub(crate) mute: bool,
 }
@@ -120,6 +122,7 @@ impl World {
 
     pub(crate) fn end_all_sessions(&mut self) {
         self.sessions.clear();
+        self.locks.clear();
         for file in self.files.values_mut() {
             file.holders.clear();
         }
@@ -383,8 +386,46 @@ impl World {
                 }
                 Ok(Changed::Opened(self.view(inode)?))
             }
+            Change::Lock { inode, wish } => {
+                let owner = LockOwner {
+                    session,
+                    number: wish.owner,
+                };
+                assert!(
+                    self.of(inode)?.holders.contains(&session),
+                    "locked unopened"
+                );
+                if self.in_the_way(inode, owner, &wish).is_some() {
+                    return Err(FsError::Locked);
+                }
+                let held = LockHeld {
+                    owner,
+                    range: wish.range,
+                    kind: wish.kind,
+                    pid: wish.pid,
+                };
+                self.locks.push((inode, held));
+                Ok(Changed::Opened(self.view(inode)?))
+            }
+            Change::Unlock {
+                inode,
+                owner,
+                range,
+            } => {
+                let owner = LockOwner {
+                    session,
+                    number: owner,
+                };
+                self.locks.retain(|(of, held)| {
+                    (*of, held.owner) != (inode, owner) || held.range.overlap(range).is_empty()
+                });
+                Ok(Changed::Done)
+            }
             Change::Close { inodes } => {
                 for inode in inodes {
+                    let theirs =
+                        |of: InodeId, held: &LockHeld| of == inode && held.owner.session == session;
+                    self.locks.retain(|(of, held)| !theirs(*of, held));
                     let Ok(file) = self.of(inode) else { continue };
                     file.holders.remove(&session);
                     if file.attr.links == 0 && file.holders.is_empty() {
@@ -417,6 +458,21 @@ impl World {
             }
             _ => Ok(Changed::Done),
         }
+    }
+
+    /// A lock of another owner that a wish must wait for.
+    pub(crate) fn in_the_way(
+        &self,
+        inode: InodeId,
+        owner: LockOwner,
+        wish: &LockWish,
+    ) -> Option<LockHeld> {
+        let shared = |held: &LockHeld| [held.kind, wish.kind] == [LockKind::Shared; 2];
+        let mut locks = self.locks.iter().filter(|(of, held)| {
+            let touch = !held.range.overlap(wish.range).is_empty();
+            *of == inode && held.owner != owner && touch && !shared(held)
+        });
+        locks.next().map(|(_, held)| *held)
     }
 
     pub(super) fn allocate(

@@ -4,8 +4,10 @@ use super::*;
 use crate::engine::{check::check, command::Grant};
 use dfs_proto::{
     change::{Caller, Make, Ticket},
+    extent::FileRange,
     id::{FilesystemId, SessionId},
     name::Name,
+    session::{LockKind, LockOwner, LockWish},
 };
 use std::sync::Arc;
 
@@ -225,4 +227,116 @@ fn an_entry_is_applied_once_and_replayed_after_a_loss() {
     bench.index = index - 1;
     let (_, made) = bench.ask(ticket, create("a"), Grant::Inode(InodeId(10)));
     assert!(made.is_ok());
+}
+
+fn lock(inode: u64, owner: u64, start: u64, len: u64) -> Change {
+    Change::Lock {
+        inode: InodeId(inode),
+        wish: LockWish {
+            owner,
+            range: FileRange::of(start, len),
+            kind: LockKind::Exclusive,
+            pid: 1,
+        },
+    }
+}
+
+fn unlock(inode: u64, owner: u64, start: u64, len: u64) -> Change {
+    Change::Unlock {
+        inode: InodeId(inode),
+        owner,
+        range: FileRange::of(start, len),
+    }
+}
+
+/// Has the session lock as many ranges of an inode as there may be, past the log: one by one they
+/// would look at each other for long.
+fn fill(bench: &Bench, inode: InodeId) {
+    use crate::{
+        locks::held::INODE_RANGES_MAX as RANGES,
+        tables::rows::{LockRow, LockedRow, Span},
+    };
+    let span = |n: u32| Span {
+        range: FileRange::of(u64::from(n) * 4, 2),
+        kind: LockKind::Exclusive,
+        pid: 1,
+    };
+    let owner = LockOwner {
+        session: SESSION,
+        number: 0,
+    };
+    let filled = bench.machine.tables.transact(|txn| {
+        let row = LockRow {
+            spans: (0..RANGES).map(span).collect(),
+        };
+        txn.insert((inode, owner), &row);
+        txn.insert((SESSION, inode), &LockedRow { ranges: RANGES });
+        let mut all = txn
+            .row::<LockedRow>((SESSION, InodeId(0)))?
+            .unwrap_or_default();
+        all.ranges += RANGES;
+        txn.put((SESSION, InodeId(0)), &all);
+        Ok::<(), FsError>(())
+    });
+    filled.expect("writes");
+}
+
+#[test]
+fn locks_have_a_bound_and_letting_go_makes_room() {
+    use crate::locks::held::{INODE_RANGES_MAX, SESSION_RANGES_MAX};
+    let mut bench = Bench::new(&Storage::Memory(Arc::default()));
+    let full = u64::from(SESSION_RANGES_MAX / INODE_RANGES_MAX);
+    for file in 10..=10 + full {
+        let ticket = bench.next();
+        let grant = Grant::Inode(InodeId(file));
+        let (_, made) = bench.ask(ticket, create(&file.to_string()), grant);
+        assert!(made.is_ok());
+        if file < 10 + full {
+            fill(&bench, InodeId(file));
+        }
+    }
+    let mut ask = |change| {
+        let ticket = bench.next();
+        bench.ask(ticket, change, Grant::Nothing).1.map(drop)
+    };
+    let refused = |answer| matches!(answer, Err(FsError::NoLocks(_)));
+    let end = u64::from(INODE_RANGES_MAX) * 4;
+    // One more of an inode, of the session, and one that comes of a split.
+    assert!(refused(ask(lock(10, 0, end, 1))));
+    assert!(refused(ask(lock(10 + full, 0, 0, 1))));
+    assert_eq!(ask(lock(10, 0, 0, 3)), Ok(()));
+    assert!(refused(ask(unlock(10, 0, 1, 1))));
+    assert_eq!(ask(unlock(10, 0, 0, 3)), Ok(()));
+    assert_eq!(ask(lock(10 + full, 0, 0, 1)), Ok(()));
+    let found = check(&bench.machine.reader().view_tables());
+    assert_eq!(found, Ok(Vec::new()));
+    // The end of the session takes them all, in the same step.
+    bench.act(Act::EndSession { session: SESSION });
+    let reader = bench.machine.reader();
+    for file in 10..=10 + full {
+        assert_eq!(reader.locks(InodeId(file)), Ok(Vec::new()));
+    }
+    assert_eq!(check(&reader.view_tables()), Ok(Vec::new()));
+}
+
+#[test]
+fn a_lock_that_comes_again_is_locked_once() {
+    let mut bench = Bench::new(&Storage::Memory(Arc::default()));
+    let ticket = bench.next();
+    let made = bench.ask(ticket, create("a"), Grant::Inode(InodeId(10)));
+    assert!(made.1.is_ok());
+    let ticket = bench.next();
+    let first = bench.ask(ticket, lock(10, 1, 0, 10), Grant::Nothing);
+    assert!(matches!(first.1, Ok(Changed::Opened(_))), "{first:?}");
+    let next = Ticket {
+        all_below: ticket.sequence,
+        ..bench.next()
+    };
+    let (_, done) = bench.ask(next, unlock(10, 1, 0, 5), Grant::Nothing);
+    assert_eq!(done, Ok(Changed::Done));
+    let again = bench.ask(ticket, lock(10, 1, 0, 10), Grant::Nothing);
+    assert_eq!(again, first);
+    let held = bench.machine.reader().locks(InodeId(10)).expect("reads");
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].range, FileRange { start: 5, end: 10 });
 }

@@ -3,13 +3,15 @@
 //! Slow and obvious: each rule goes over all rows that it speaks of. For tests after many
 //! operations, and for people who want to know.
 
+use crate::locks::ranges::conflict;
 use crate::tables::{
     damage::Damage,
     key::{Key, KeyBytes, all},
     row::Row,
     rows::{
-        BlockRow, BlockState, Body, DirentRow, ExtentRow, InlineRow, InodeRow, ListingRow, OpenRow,
-        SessionRow, TotalsRow, TrimRow, UnusedRow, UseRow, WritingRow, XattrRow,
+        BlockRow, BlockState, Body, DirentRow, ExtentRow, InlineRow, InodeRow, ListingRow, LockRow,
+        LockedRow, OpenRow, SessionRow, Span, TotalsRow, TrimRow, UnusedRow, UseRow, WritingRow,
+        XattrRow,
     },
     txn::{Direction, Rows},
 };
@@ -18,6 +20,7 @@ use dfs_proto::{
     extent::Extent,
     id::{BlockId, InodeId, SessionId},
     name::Name,
+    session::LockOwner,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,6 +53,8 @@ struct World {
     unused: BTreeMap<BlockId, UnusedRow>,
     sessions: BTreeMap<SessionId, SessionRow>,
     opens: BTreeSet<(SessionId, InodeId)>,
+    locks: BTreeMap<(InodeId, LockOwner), Vec<Span>>,
+    locked: BTreeMap<(SessionId, InodeId), u32>,
     trims: BTreeSet<InodeId>,
     totals: TotalsRow,
 }
@@ -62,6 +67,7 @@ fn load(read: &impl Rows) -> Result<World, Damage> {
     load_names(read, &mut world)?;
     load_bytes(read, &mut world)?;
     load_holders(read, &mut world)?;
+    load_locks(read, &mut world)?;
     Ok(world)
 }
 
@@ -154,6 +160,26 @@ fn load_holders(read: &impl Rows, world: &mut World) -> Result<(), Damage> {
     })
 }
 
+fn load_locks(read: &impl Rows, world: &mut World) -> Result<(), Damage> {
+    each(read, all::every_lock(), |key, row: LockRow| {
+        if let Key::Lock {
+            inode,
+            session,
+            owner,
+        } = key
+        {
+            let number = owner;
+            let owner = LockOwner { session, number };
+            world.locks.insert((inode, owner), row.spans);
+        }
+    })?;
+    each(read, all::every_locked(), |key, row: LockedRow| {
+        if let Key::Locked { session, inode } = key {
+            world.locked.insert((session, inode), row.ranges);
+        }
+    })
+}
+
 fn each<R: Row>(
     read: &impl Rows,
     beginning: KeyBytes,
@@ -175,6 +201,7 @@ pub fn check(read: &impl Rows) -> Result<Vec<Violation>, Damage> {
     maps(&world, &mut found);
     blocks(&world, &mut found);
     handles(&world, &mut found);
+    locks(&world, &mut found);
     totals(&world, &mut found);
     Ok(found)
 }
@@ -436,6 +463,41 @@ fn handles(world: &World, found: &mut Vec<Violation>) {
             format!("inode {id} has no name, is not open, and is there")
         });
     }
+}
+
+/// Who has locks holds the inode open, no two that shut each other out are held, and they are counted.
+fn locks(world: &World, found: &mut Vec<Violation>) {
+    let mut locked: BTreeMap<(SessionId, InodeId), u32> = BTreeMap::new();
+    for ((inode, owner), spans) in &world.locks {
+        let (session, open) = (owner.session, &world.opens);
+        say(found, open.contains(&(session, *inode)), || {
+            format!("{owner:?} has locked inode {inode}, which it does not hold open")
+        });
+        let apart = spans.windows(2).all(|pair| {
+            let touch = pair[0].range.end == pair[1].range.start && pair[0].kind == pair[1].kind;
+            pair[0].range.end <= pair[1].range.start && !touch
+        });
+        let full = !spans.is_empty() && spans.iter().all(|span| !span.range.is_empty());
+        say(found, apart && full, || {
+            format!("{owner:?} has locked inode {inode} in a wrong form: {spans:?}")
+        });
+        let ranges = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+        *locked.entry((session, *inode)).or_default() += ranges;
+        *locked.entry((session, InodeId(0))).or_default() += ranges;
+        let others = world.locks.range((*inode, *owner)..).skip(1);
+        for ((_, other), theirs) in others.take_while(|((of, _), _)| of == inode) {
+            let mut both = spans
+                .iter()
+                .flat_map(|a| theirs.iter().map(move |b| (a, b)));
+            let clash = both.any(|(a, b)| conflict((a.range, a.kind), (b.range, b.kind)));
+            say(found, !clash, || {
+                format!("{owner:?} and {other:?} shut each other out of inode {inode}")
+            });
+        }
+    }
+    say(found, locked == world.locked, || {
+        format!("locks are counted as {:?}, not {locked:?}", world.locked)
+    });
 }
 
 fn totals(world: &World, found: &mut Vec<Violation>) {

@@ -14,6 +14,7 @@ use crate::{
         space::Reserve,
     },
     lease::{Leases, Moments, Seats},
+    locks::Lines,
     metrics::Metrics,
     raft::Group,
     repair::{Desk, Measures, Survey},
@@ -68,6 +69,8 @@ pub struct Leader {
     pub leases: Mutex<Leases>,
     /// A change has given its names back.
     pub names_freed: Notify,
+    /// Who waits for locks. The tables are read while it is held, never the other way round.
+    pub lines: Mutex<Lines>,
     /// The orders.
     pub desk: Mutex<Desk>,
     /// What replicas without a writer have.
@@ -119,7 +122,9 @@ impl Leader {
     /// Ends a session for its client: it did not renew, or cannot be served any more.
     pub async fn end_session(&self, session: SessionId) -> Result<(), FsError> {
         self.seats.lock().end(session);
-        self.act(Act::EndSession { session }).await.map(drop)
+        let ended = self.act(Act::EndSession { session }).await.map(drop);
+        self.lines.lock().end(session);
+        ended
     }
 
     /// Tells all sessions who the minions are now.

@@ -3,13 +3,15 @@
 use crate::{
     blocks::{allocate, commit, range, seal},
     engine::command::Grant,
-    namespace::{link, make, open, rename, session, setattr, unlink, xattr},
+    locks::held,
+    namespace::{link, lookup, make, open, rename, session, setattr, unlink, xattr},
     tables::txn::Txn,
 };
 use dfs_proto::{
     change::{Change, Changed},
     error::FsError,
     id::SessionId,
+    session::LockOwner,
     time::Timestamp,
 };
 
@@ -85,6 +87,21 @@ pub fn operate(
                 kill_privileges: *kill_privileges,
             };
             range::clone(txn, now, session, request)
+        }
+        Change::Lock { inode, wish } => {
+            held::lock(txn, session, *inode, wish)?;
+            lookup::view(txn, *inode).map(Changed::Opened)
+        }
+        Change::Unlock {
+            inode,
+            owner,
+            range,
+        } => {
+            let owner = LockOwner {
+                session,
+                number: *owner,
+            };
+            held::unlock(txn, *inode, owner, *range).map(|()| Changed::Done)
         }
     }
 }

@@ -10,6 +10,7 @@ pub use crate::tables::txn::Snapshot;
 use crate::{
     blocks::space,
     engine::command::Position,
+    locks::held,
     namespace::{lookup, readdir, xattr},
     tables::{
         damage::Damage,
@@ -25,6 +26,7 @@ use dfs_proto::{
     error::FsError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     name::Name,
+    session::{LockHeld, LockOwner, LockWish},
     time::Timestamp,
     view::{Cookie, Layout, Listing, View},
 };
@@ -311,6 +313,26 @@ impl Reader {
     /// Whether a session holds an inode open.
     pub fn holds(&self, session: SessionId, inode: InodeId) -> Result<bool, FsError> {
         Ok(self.tables.view().has::<OpenRow>((session, inode))?)
+    }
+
+    /// Everything that is locked of an inode.
+    pub fn locks(&self, inode: InodeId) -> Result<Vec<LockHeld>, FsError> {
+        Ok(held::all_of(&self.tables.view(), inode)?)
+    }
+
+    /// The lock of another owner that stands in the way of a wish.
+    pub fn lock_in_the_way(
+        &self,
+        inode: InodeId,
+        owner: LockOwner,
+        wish: &LockWish,
+    ) -> Result<Logged<Option<LockHeld>>, FsError> {
+        let held = self.logged(|view| Ok(held::all_of(view, inode)?))?;
+        Ok(Logged {
+            index: held.index,
+            leased: false,
+            answer: held::in_the_way(&held.answer, owner, wish),
+        })
     }
 
     /// All minions that ever registered.

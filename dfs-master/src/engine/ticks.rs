@@ -75,6 +75,7 @@ impl Ticks {
         judge(leader, now);
         expire(leader, now).await?;
         sweep_leases(leader, now);
+        leader.lines.lock().lapse(now);
         self.settle(leader).await?;
         reclaim(leader).await?;
         survey(leader)?;

@@ -1,7 +1,9 @@
-//! open, close: while a session holds an inode, it stays when its last name goes (N5).
+//! open, close: while a session holds an inode, it stays when its last name goes (N5), and can be
+//! locked.
 
 use crate::{
     blocks::{reclaim, truncate},
+    locks::held,
     namespace::{directory, lookup},
     tables::{
         damage::Damage,
@@ -52,7 +54,7 @@ pub fn open(
     lookup::view_of(txn, inode, &row)
 }
 
-/// Lets go of inodes; those that have no name any more go. Unknown ones are passed over.
+/// Lets go of inodes, and of what is locked of them; those that have no name any more go. Unknown ones are passed over.
 pub fn close(
     txn: &mut Txn<'_>,
     now: Timestamp,
@@ -64,6 +66,7 @@ pub fn close(
             continue;
         }
         txn.delete::<OpenRow>((session, inode));
+        held::release(txn, session, inode)?;
         let Some(mut row) = txn.row::<InodeRow>(inode)? else {
             return Err(FsError::Damaged(format!(
                 "inode {inode} is open and not known"

@@ -4,6 +4,7 @@
 
 use crate::{
     blocks::{seal, space},
+    locks::held,
     namespace::open,
     tables::{
         key::{Key, all},
@@ -64,6 +65,8 @@ pub fn end(txn: &mut Txn<'_>, now: Timestamp, session: SessionId) -> Result<(), 
         totals.sessions = totals.sessions.saturating_sub(1);
     })?;
     seal::by_end_of_session(txn, now, session)?;
+    // At once, whatever else is to be cleared: others wait for them.
+    held::release_all(txn, session)?;
     clear(txn, now, session, ROWS_AT_ONCE_MAX)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! A session's change: completed with what a leader adds, announced to those who keep what it touches,
 //! and proposed.
 
+use super::locks::Unlocking;
 use crate::{
     cluster::{Wish, choose},
     engine::{
@@ -23,13 +24,17 @@ impl Leader {
                 "the disk of the master is full; delete something, or make space on it".to_owned(),
             ));
         }
+        let session = ticket.session;
+        if let Change::Lock { inode, wish } = &change {
+            self.check_turn(session, *inode, wish)?;
+        }
+        let unlocking = Unlocking::of(session, &change);
         let grant = match &change {
             Change::Make { .. } => Grant::Inode(self.ids.inode()),
             Change::Allocate { avoid, near } => self.place(avoid, *near)?,
             _ => Grant::Nothing,
         };
         let ends = matches!(change, Change::EndSession);
-        let session = ticket.session;
         let made = match (&change, &grant) {
             (Change::Make { what, .. }, Grant::Inode(inode)) => {
                 Some((*inode, matches!(what, Make::Directory)))
@@ -37,7 +42,7 @@ impl Leader {
             _ => None,
         };
         let opens = match &change {
-            Change::Open { inode, .. } => self.lend(session, [*inode]),
+            Change::Open { inode, .. } | Change::Lock { inode, .. } => self.lend(session, [*inode]),
             _ => false,
         };
         let touch = self.touch(session, &change, made).await?;
@@ -60,6 +65,7 @@ impl Leader {
                 other => unexpected(&other),
             });
         };
+        unlocking.tell(&mut self.lines.lock(), answer.as_ref().err());
         // An answer that was given before is of then, and may have changed since.
         let fresh = answer.is_ok() && index == entry;
         let kept = self.touched(&touch, fresh) || opens;
@@ -96,7 +102,9 @@ fn frees_space(change: &Change) -> bool {
         | Change::Close { .. }
         | Change::Seal { .. }
         | Change::Sync
-        | Change::EndSession => true,
+        | Change::EndSession
+        | Change::Lock { .. }
+        | Change::Unlock { .. } => true,
         Change::SetAttr { set, .. } => set.size.is_some(),
         Change::Fallocate { mode, .. } => *mode != RangeMode::Extend,
         Change::Make { .. }

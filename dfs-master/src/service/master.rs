@@ -1,5 +1,6 @@
 //! Client -> master.
 
+use super::locks;
 use crate::{
     engine::{command::Act, leader::Leader},
     lease::{LEASE_TERM, TERM},
@@ -14,7 +15,7 @@ use dfs_proto::{
     id::{InodeId, SessionId},
     name::Name,
     service::Master,
-    session::{BadReplica, Events, SessionGrant, SessionHello},
+    session::{BadReplica, Events, LockHeld, LockWish, SessionGrant, SessionHello},
     view::{Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Listing, Space, View},
 };
 use std::{sync::Arc, time::Duration};
@@ -303,5 +304,28 @@ impl Master for MasterService {
             }
         }
         Ok(())
+    }
+
+    async fn test_lock(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+        wish: LockWish,
+    ) -> Result<Logged<Option<LockHeld>>, FsError> {
+        self.check(session).await?;
+        let found = locks::test(&self.leader, session, inode, &wish);
+        found.map(|found| self.told(found))
+    }
+
+    async fn await_lock(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+        wish: LockWish,
+    ) -> Result<bool, FsError> {
+        self.check(session).await?;
+        locks::wait(&self.leader, session, inode, wish).await
     }
 }

@@ -4,6 +4,7 @@ mod admin;
 mod change;
 mod control;
 mod health;
+mod locks;
 mod master;
 mod touch;
 

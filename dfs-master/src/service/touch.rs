@@ -199,7 +199,10 @@ impl Leader {
             | Change::Allocate { .. }
             | Change::Seal { .. }
             | Change::Sync
-            | Change::EndSession => {}
+            | Change::EndSession
+            // Who waits for a lock is told otherwise.
+            | Change::Lock { .. }
+            | Change::Unlock { .. } => {}
         }
         touched
     }
@@ -243,6 +246,8 @@ fn names_of(change: &Change) -> Vec<(InodeId, Name)> {
         | Change::Seal { .. }
         | Change::Sync
         | Change::EndSession
+        | Change::Lock { .. }
+        | Change::Unlock { .. }
         | Change::Fallocate { .. }
         | Change::CloneRange { .. } => Vec::new(),
     }

@@ -3,8 +3,7 @@
 //! A key is one letter for its kind, then its parts, big-endian, so that the order of the bytes is
 //! the order of the parts and a range of keys is an operation: the entries of a directory, the
 //! extents of a file, the uses of a block. The letters and widths are on disk: they never change,
-//! and a letter that is given up is not given out again. `L` (locks) and `P` (policies) are kept
-//! for rows to come.
+//! and a letter that is given up is not given out again. `P` (policies) is kept for rows to come.
 
 use crate::tables::damage::Damage;
 use dfs_proto::id::{BlockId, InodeId, MinionId, SessionId};
@@ -85,6 +84,22 @@ pub enum Key<'a> {
         /// Who holds it.
         session: SessionId,
         /// What.
+        inode: InodeId,
+    },
+    /// `L inode session owner`: what an owner of locks has locked of an inode.
+    Lock {
+        /// The inode.
+        inode: InodeId,
+        /// The owner's session.
+        session: SessionId,
+        /// The owner's number in its session.
+        owner: u64,
+    },
+    /// `K session inode`: how many ranges a session has locked of an inode; at inode 0, of all.
+    Locked {
+        /// The session.
+        session: SessionId,
+        /// The inode.
         inode: InodeId,
     },
     /// `R session sequence`: the answer to a request, kept until the session has it; at sequence 0,
@@ -263,6 +278,12 @@ impl Key<'_> {
             Key::Unused(block) => of(b'G').u64(block.0),
             Key::Session(session) => of(b'S').u64(session.0),
             Key::Open { session, inode } => of(b'O').u64(session.0).u64(inode.0),
+            Key::Lock {
+                inode,
+                session,
+                owner,
+            } => of(b'L').u64(inode.0).u64(session.0).u64(owner),
+            Key::Locked { session, inode } => of(b'K').u64(session.0).u64(inode.0),
             Key::Reply { session, sequence } => of(b'R').u64(session.0).u64(sequence),
             Key::Minion(minion) => of(b'M').u32(minion.0),
             Key::Trim(inode) => of(b'T').u64(inode.0),
@@ -311,6 +332,11 @@ impl Key<'_> {
             b'G' => parts.u64().map(|block| Key::Unused(BlockId(block))),
             b'S' => parts.u64().map(|session| Key::Session(SessionId(session))),
             b'O' => parts.pair().map(|(session, inode)| Key::Open {
+                session: SessionId(session),
+                inode: InodeId(inode),
+            }),
+            b'L' => parts.lock(),
+            b'K' => parts.pair().map(|(session, inode)| Key::Locked {
                 session: SessionId(session),
                 inode: InodeId(inode),
             }),
@@ -374,6 +400,14 @@ impl<'a> Parts<'a> {
             inode: InodeId(self.u64()?),
             generation: self.u32()?,
             file_offset: self.u64()?,
+        })
+    }
+
+    fn lock(&mut self) -> Option<Key<'a>> {
+        Some(Key::Lock {
+            inode: InodeId(self.u64()?),
+            session: SessionId(self.u64()?),
+            owner: self.u64()?,
         })
     }
 
@@ -469,6 +503,26 @@ pub mod all {
     /// What one session holds open.
     pub fn opens(session: SessionId) -> KeyBytes {
         KeyBytes::of(b'O').u64(session.0)
+    }
+    /// The locks of all inodes.
+    pub fn every_lock() -> KeyBytes {
+        KeyBytes::of(b'L')
+    }
+    /// The locks of one inode.
+    pub fn locks(inode: InodeId) -> KeyBytes {
+        KeyBytes::of(b'L').u64(inode.0)
+    }
+    /// The locks of one inode that one session has.
+    pub fn locks_of(inode: InodeId, session: SessionId) -> KeyBytes {
+        KeyBytes::of(b'L').u64(inode.0).u64(session.0)
+    }
+    /// How much all sessions have locked.
+    pub fn every_locked() -> KeyBytes {
+        KeyBytes::of(b'K')
+    }
+    /// How much one session has locked of each inode.
+    pub fn locked_by(session: SessionId) -> KeyBytes {
+        KeyBytes::of(b'K').u64(session.0)
     }
     /// The answers kept for one session.
     pub fn replies(session: SessionId) -> KeyBytes {

@@ -11,6 +11,7 @@ use dfs_proto::{
     extent::{Extent, FileRange},
     id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
+    session::{LockKind, LockWish},
     time::Timestamp,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -242,9 +243,42 @@ impl Driver {
             78..80 => self.allocate(),
             80..82 => (self.seal(session, plain), nothing),
             82..85 => (self.fallocate(plain), nothing),
-            85..90 => (self.clone_range(plain), nothing),
+            85..89 => (self.clone_range(plain), nothing),
+            89..94 => (self.lock(session, plain), nothing),
             _ => (self.commit(now, session, plain), nothing),
         }
+    }
+
+    /// Locks and unlocks of few owners and few bytes, mostly of what the session holds open.
+    fn lock(&mut self, session: SessionId, plain: &Plain) -> Change {
+        let open = plain.opens.iter().filter(|(of, _)| *of == session);
+        let open: Vec<InodeId> = open.map(|(_, inode)| *inode).take(3).collect();
+        let inode = match open.choose(&mut self.random) {
+            Some(inode) if !self.one_in(20) => *inode,
+            _ => self.inode(plain),
+        };
+        let owner = u64::from(self.up_to(2));
+        let start = u64::from(self.up_to(11));
+        let len = u64::from(self.up_to(12));
+        let range = FileRange::of(start, len);
+        if self.one_in(3) {
+            return Change::Unlock {
+                inode,
+                owner,
+                range,
+            };
+        }
+        let kind = match self.one_in(3) {
+            true => LockKind::Exclusive,
+            false => LockKind::Shared,
+        };
+        let wish = LockWish {
+            owner,
+            range,
+            kind,
+            pid: 1,
+        };
+        Change::Lock { inode, wish }
     }
 
     fn make(&mut self, plain: &Plain) -> (Change, Grant) {

@@ -4,6 +4,7 @@
 
 mod bytes;
 mod driver;
+mod locks;
 mod names;
 mod plain;
 mod ranges;
@@ -202,6 +203,8 @@ impl Pair {
             let got = self.reader().getxattr(id, name).expect("it is there");
             assert_eq!(got.answer, value[..]);
         }
+        let locks = self.reader().locks(id).expect("reads");
+        assert_eq!(locks::of(&locks), self.plain.locks_of(id), "inode {id}");
         if directory {
             self.compare_entries(id);
         }
@@ -334,7 +337,9 @@ fn touched(act: &Act) -> Vec<InodeId> {
         | Change::SetXattr { inode, .. }
         | Change::RemoveXattr { inode, .. }
         | Change::Open { inode, .. }
-        | Change::Fallocate { inode, .. } => vec![*inode],
+        | Change::Fallocate { inode, .. }
+        | Change::Lock { inode, .. }
+        | Change::Unlock { inode, .. } => vec![*inode],
         Change::CloneRange { source, inode, .. } => vec![*source, *inode],
         Change::Close { inodes } => inodes.clone(),
         Change::Commit { files, .. } => files.iter().map(|file| file.inode).collect(),

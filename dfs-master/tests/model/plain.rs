@@ -69,6 +69,7 @@ pub(crate) struct Plain {
     pub(crate) blocks: BTreeMap<BlockId, Block>,
     pub(crate) sessions: BTreeSet<SessionId>,
     pub(crate) opens: BTreeSet<(SessionId, InodeId)>,
+    pub(crate) locks: crate::locks::Bytes,
     pub(crate) reclaiming: BTreeSet<BlockId>,
 }
 
@@ -264,6 +265,7 @@ impl Plain {
         if !self.sessions.remove(&session) {
             return;
         }
+        self.forget_locks(session, None);
         let written: Vec<BlockId> = self.blocks.keys().copied().collect();
         for id in written {
             let unnamed = self.named_end(id) == 0;
@@ -286,6 +288,7 @@ impl Plain {
     }
 
     fn close(&mut self, session: SessionId, inodes: &[InodeId]) {
+        self.forget_locks(session, Some(inodes));
         for id in inodes {
             self.opens.remove(&(session, *id));
             self.drop_if_gone(*id);
@@ -440,6 +443,12 @@ impl Plain {
             Change::Commit { files, synced, .. } => self.commit(now, session, files, synced),
             Change::Seal { block, length } => self.seal(session, *block, *length),
             Change::Sync => Ok(()),
+            Change::Lock { inode, wish } => self.lock(session, *inode, wish),
+            Change::Unlock {
+                inode,
+                owner,
+                range,
+            } => self.unlock(session, *inode, *owner, *range),
             Change::EndSession => {
                 self.end(session);
                 Ok(())

@@ -6,7 +6,7 @@ use crate::{
     error::FsError,
     id::{InodeId, SessionId},
     name::Name,
-    session::{BadReplica, Events, SessionGrant, SessionHello},
+    session::{BadReplica, Events, LockHeld, LockWish, SessionGrant, SessionHello},
     view::{Cookie, Layout, Listing, Space, View},
 };
 use bytes::Bytes;
@@ -81,4 +81,20 @@ pub trait Master {
 
     /// Replicas that could not be read.
     async fn report_bad(session: SessionId, bad: Vec<BadReplica>) -> Result<(), FsError>;
+
+    /// A lock that stands in the way of `wish`, if one does (F_GETLK).
+    async fn test_lock(
+        session: SessionId,
+        inode: InodeId,
+        wish: LockWish,
+    ) -> Result<Logged<Option<LockHeld>>, FsError>;
+
+    /// Hangs until `Lock` with this wish would be granted, at most 10 s: `false` says to ask again.
+    /// Who asks again within 2 s, or locks within 2 s of `true`, keeps its place in the line; who
+    /// cancels the call leaves it. `Deadlock` if the wait would close a ring.
+    async fn await_lock(
+        session: SessionId,
+        inode: InodeId,
+        wish: LockWish,
+    ) -> Result<bool, FsError>;
 }

@@ -67,7 +67,7 @@ const FLOORS: &[(&str, Floors)] = &[
         &[
             (0, &["config", "folder", "metrics"]),
             (1, &["tables", "cluster"]),
-            (2, &["namespace", "blocks"]),
+            (2, &["namespace", "blocks", "locks"]),
             (3, &["engine"]),
             (4, &["repair", "raft", "lease"]),
             (5, &["engine/leader", "engine/proposer", "engine/ticks"]),
@@ -86,7 +86,7 @@ const FLOORS: &[(&str, Floors)] = &[
             (4, &["core"]),
             (5, &["file"]),
             (6, &["table"]),
-            (7, &["handle", "tasks"]),
+            (7, &["handle", "locks", "tasks"]),
             (8, &["fs"]),
             (9, &["names", "vouch"]),
             (10, &["lib"]),
@@ -96,7 +96,17 @@ const FLOORS: &[(&str, Floors)] = &[
         "dfs-fuse",
         &[
             (0, &["settings", "errno", "attr"]),
-            (1, &["answer", "handles", "listing", "invalidate", "root"]),
+            (
+                1,
+                &[
+                    "answer",
+                    "caller",
+                    "handles",
+                    "listing",
+                    "invalidate",
+                    "root",
+                ],
+            ),
             (2, &["reading", "tell"]),
             (3, &["adapter"]),
             (4, &["mount"]),
