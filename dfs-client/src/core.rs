@@ -25,6 +25,9 @@ use tokio::{
 /// Bad replicas that wait to be told to the master; more are dropped.
 const BAD_MAX: usize = 256;
 
+/// Calls that wait for locks at the master at once, at the most: they share a link with all else.
+const LOCK_WAITS_MAX: usize = 256;
+
 /// What all files share.
 pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
@@ -47,6 +50,8 @@ pub(crate) struct Core {
     budget: Semaphore,
     /// Somebody waits for room: whoever has dirty bytes should send them.
     pub(crate) pressed: Notify,
+    /// Room for calls that wait for locks.
+    pub(crate) lock_waits: Semaphore,
     /// Files with dirty bytes, and since when; oldest first.
     aging: Mutex<VecDeque<(Duration, InodeId)>>,
 }
@@ -83,6 +88,7 @@ impl Core {
             buffers: Arc::default(),
             budget: Semaphore::new(dirty_bytes.clamp(4 << 20, Semaphore::MAX_PERMITS)),
             pressed: Notify::new(),
+            lock_waits: Semaphore::new(LOCK_WAITS_MAX),
             aging: Mutex::default(),
             settings,
             clock,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -26,14 +26,16 @@ const SPACE_WAIT: Duration = Duration::from_millis(500);
 ///
 /// Every call has its deadline inside and is not to be dropped before it answers.
 pub struct OpenFile {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     table: Arc<Table>,
-    file: Arc<File>,
+    pub(crate) file: Arc<File>,
     append: bool,
     window: Mutex<Window>,
     /// Errors of the file that this handle was told or need not be.
     seen: Mutex<u64>,
     released: AtomicBool,
+    /// Its number among the handles that locked something.
+    pub(crate) locks_as: OnceLock<u64>,
 }
 
 impl fmt::Debug for OpenFile {
@@ -58,6 +60,7 @@ impl OpenFile {
             window: Mutex::new(window),
             seen: Mutex::new(seen),
             released: AtomicBool::new(false),
+            locks_as: OnceLock::new(),
         })
     }
 
@@ -75,6 +78,9 @@ impl OpenFile {
     /// file. Never waits, so that it can be answered on a FUSE thread.
     pub fn try_read(&self, offset: u64, len: u32) -> Option<Result<Bytes, Error>> {
         let range = FileRange::of(offset, u64::from(len));
+        if let Err(lost) = self.file.check_lost() {
+            return Some(Err(lost));
+        }
         let bytes = self.file.try_read(range)?;
         self.look_ahead(range);
         Some(Ok(bytes))
@@ -83,6 +89,7 @@ impl OpenFile {
     /// At most `len` bytes from `offset`; shorter only at the end of the file.
     pub async fn read(&self, offset: u64, len: u32) -> Result<Bytes, Error> {
         let range = FileRange::of(offset, u64::from(len));
+        self.file.check_lost()?;
         let sequential = self.look_ahead(range);
         let read = self.file.read(range, sequential);
         self.in_time("a read", read).await
@@ -91,6 +98,7 @@ impl OpenFile {
     /// lseek(2) with SEEK_DATA or SEEK_HOLE: where what is looked for begins, from `offset` on. `None`
     /// at and beyond the end, and where no data follows.
     pub async fn seek(&self, offset: u64, what: Seek) -> Result<Option<u64>, Error> {
+        self.file.check_lost()?;
         self.in_time("a seek", self.file.seek(offset, what)).await
     }
 
@@ -174,6 +182,7 @@ impl OpenFile {
         keep_size: bool,
         kill_privileges: bool,
     ) -> Result<(), Error> {
+        self.file.check_lost()?;
         let space = self.core.master.statfs(SPACE_WAIT).await;
         // What is stored already may all be in the range.
         let needed = range.len().saturating_sub(self.attr().stored);
@@ -199,6 +208,7 @@ impl OpenFile {
         extend: bool,
         kill_privileges: bool,
     ) -> Result<(), Error> {
+        self.file.check_lost()?;
         let mode = match extend {
             true => RangeMode::Zero,
             false => RangeMode::Punch,
@@ -215,6 +225,8 @@ impl OpenFile {
         (from, at, len): (u64, u64, u64),
         kill_privileges: bool,
     ) -> Result<u64, Error> {
+        source.file.check_lost()?;
+        self.file.check_lost()?;
         let range = (from, at, len);
         self.file
             .copy_from(&source.file, range, kill_privileges)
@@ -257,6 +269,9 @@ impl OpenFile {
     pub fn release(&self) {
         if self.released.swap(true, Ordering::AcqRel) {
             return;
+        }
+        if let Some(number) = self.locks_as.get() {
+            self.file.unlock_with(*number);
         }
         if self.file.let_go() {
             if self.file.is_unsent() {

@@ -120,10 +120,11 @@ impl Table {
                 };
                 if !file.is_idle() {
                     // Opened again, or not sent yet; in the first case its release tells.
-                    if file.is_unsent() {
+                    if file.is_unsent() || file.is_unlocking() {
                         stay.push(inode);
                     }
-                } else if is_worth_keeping(core, inode) {
+                // Locks go with the last close, whatever became of their unlock.
+                } else if is_worth_keeping(core, inode) && !file.locks.ever() {
                     file.give_back_stream();
                     self.kept.lock().push_back((now, inode));
                 } else if gone.len() == CLOSE_MAX {

@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod locks;
 
 use cluster::{CALLER, Cluster};
 use dfs_client::{Dfs, Error, OpenFile, OpenHow};

@@ -8,12 +8,15 @@ mod commit;
 mod content;
 mod copy;
 mod flush;
+mod holders;
 mod load;
+mod locks;
 mod range;
 mod seek;
 mod setattr;
 mod state;
 mod sync;
 
+pub(crate) use locks::is_locked;
 pub use seek::Seek;
 pub(crate) use state::File;

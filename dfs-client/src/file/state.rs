@@ -1,6 +1,6 @@
 //! The state of an open file, and what can be said about it without waiting.
 
-use super::content::Content;
+use super::{content::Content, holders::Locks};
 use crate::{
     core::Core,
     error::Error,
@@ -107,6 +107,8 @@ pub(crate) struct File {
     pub(super) progress: Notify,
     /// Where its long streams go.
     pub(super) stream: Share,
+    /// Who may have locked it.
+    pub(crate) locks: Locks,
 }
 
 impl File {
@@ -140,6 +142,7 @@ impl File {
             sync_lane: tokio::sync::Mutex::new(()),
             progress: Notify::new(),
             stream: Share::default(),
+            locks: Locks::default(),
         }
     }
 
@@ -161,7 +164,7 @@ impl File {
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state.lock();
         let unsent = !state.dirty.is_empty() || !state.batches.is_empty();
-        state.handles == 0 && (state.lost || !unsent)
+        state.handles == 0 && (state.lost || !unsent && !self.locks.leaving())
     }
 
     /// Its stream has ended.
@@ -173,6 +176,11 @@ impl File {
     pub(crate) fn is_unsent(&self) -> bool {
         let state = self.state.lock();
         !state.dirty.is_empty() || !state.batches.is_empty()
+    }
+
+    /// Whether locks of handles that are closed are still being unlocked.
+    pub(crate) fn is_unlocking(&self) -> bool {
+        self.locks.leaving()
     }
 
     /// These attributes, with what is written and not yet committed.
@@ -323,11 +331,20 @@ impl File {
             .await
     }
 
-    /// Whether it can go on in a new session: nothing of it was on its way, and it has a name.
+    /// Refuses what is asked of a file that went with its session.
+    pub(crate) fn check_lost(&self) -> Result<(), Error> {
+        match self.state.lock().lost {
+            true => Err(Error::HandleLost(self.inode)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it can go on in a new session: nothing of it was on its way, nothing was locked, and
+    /// it has a name.
     pub(crate) fn can_move(&self) -> bool {
         let state = self.state.lock();
         let unsent = !state.dirty.is_empty() || !state.batches.is_empty();
-        !unsent && !state.lost && state.attr.links > 0
+        !unsent && !state.lost && state.attr.links > 0 && !self.locks.any()
     }
 
     /// The session that it was opened in.

@@ -13,9 +13,9 @@ use dfs_host::clock::Clock;
 use dfs_proto::{
     change::{Change, Changed, Logged},
     error::FsError,
-    id::{FilesystemId, SessionId},
+    id::{FilesystemId, InodeId, SessionId},
     service::MasterClient,
-    session::{BadReplica, Events, SessionGrant, SessionHello},
+    session::{BadReplica, Events, LockWish, SessionGrant, SessionHello},
     time::Timestamp,
     wire::{Address, Pool, PoolSettings, within},
 };
@@ -302,6 +302,26 @@ impl Master {
         let stamp = leased.then_some(stamp);
         let source = Source { index, stamp };
         Told { source, answer }
+    }
+
+    /// Hangs at the master until a lock would be granted; `false` says to ask again. To be dropped
+    /// at will.
+    pub(crate) async fn await_lock(
+        &self,
+        session: &Session,
+        inode: InodeId,
+        wish: LockWish,
+    ) -> Result<bool, Error> {
+        let id = session.id;
+        let wait = |client: MasterClient, context| async move {
+            client.await_lock(context, id, inode, wish).await
+        };
+        let waited = self.until_answered("a lock", Some(session), wait).await;
+        if let Err(Error::Refused(FsError::SessionEnded(_))) = waited {
+            self.end(session);
+            return Err(Error::SessionLost);
+        }
+        waited
     }
 
     /// One question to the master, without a session and without a second attempt.

@@ -1,0 +1,170 @@
+//! Locking and unlocking: changes at the master in the session of the file, and the note of who may
+//! hold what.
+
+use super::state::File;
+use crate::{error::Error, link::Source};
+use dfs_proto::{
+    change::{Change, Changed},
+    error::FsError,
+    extent::FileRange,
+    session::{LOCK_END_MAX, LockWish},
+    view::View,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
+
+/// Every byte that can be locked.
+const ALL: FileRange = FileRange {
+    start: 0,
+    end: LOCK_END_MAX,
+};
+
+/// Between two attempts to unlock what nobody has open any more.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl File {
+    /// Locks, if nothing is in the way; gives the file as it is then. Not to be dropped before it
+    /// answers.
+    pub(crate) async fn lock(&self, handle: u64, wish: LockWish) -> Result<(View, Source), Error> {
+        let until = Instant::now() + self.core.settings.operation_timeout;
+        let owner = wish.owner;
+        loop {
+            self.settled().await?;
+            self.check_lost()?;
+            if !self.locks.begin(owner, handle, until).await {
+                return Err(Error::TimedOut {
+                    waited_for: format!("inode {}: an unlock before a lock", self.inode),
+                    after: self.core.settings.operation_timeout,
+                });
+            }
+            let session = self.session();
+            let inode = self.inode;
+            let lock = Change::Lock { inode, wish };
+            let locked = self.core.master.change(&session, lock).await;
+            // What was refused is not held; of what was not answered, nobody knows.
+            let unknown = matches!(locked, Err(Error::TimedOut { .. }));
+            self.locks.book.lock().end(owner, locked.is_ok() || unknown);
+            match locked {
+                // Granted by a session that is over, perhaps after the file has gone on in the next
+                // one: nothing is locked there.
+                Ok(_) | Err(Error::SessionLost) if session.ended.is_cancelled() => {
+                    if Instant::now() >= until {
+                        return Err(Error::SessionLost);
+                    }
+                    if locked.is_ok() {
+                        self.locks.left(owner);
+                    }
+                }
+                Ok(told) => match told.answer {
+                    Changed::Opened(view) => {
+                        self.learn(view.clone(), told.source.index);
+                        return Ok((view, told.source));
+                    }
+                    _ => return Err(Error::Unfitting("to Lock".to_owned())),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Hangs until a lock may be had. To be dropped at will.
+    pub(crate) async fn wait_for_lock(&self, wish: LockWish) -> Result<(), Error> {
+        loop {
+            self.check_lost()?;
+            let session = self.session();
+            match self
+                .core
+                .master
+                .await_lock(&session, self.inode, wish)
+                .await
+            {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // Who held nothing waits on in the next session.
+                Err(Error::SessionLost) => self.settled().await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Unlocks a range of what an owner holds.
+    pub(crate) async fn unlock(&self, owner: u64, range: FileRange) -> Result<(), Error> {
+        if range == ALL {
+            return self.unlock_all(owner).await;
+        }
+        self.check_lost()?;
+        if !self.locks.has(owner) {
+            return Ok(());
+        }
+        self.send_unlock(owner, range).await
+    }
+
+    /// Unlocks all that an owner holds.
+    async fn unlock_all(&self, owner: u64) -> Result<(), Error> {
+        self.check_lost()?;
+        if !self.locks.book.lock().leave(owner) {
+            return Ok(());
+        }
+        let unlocked = self.send_unlock(owner, ALL).await;
+        match unlocked {
+            Err(_) => self.locks.stays(owner),
+            Ok(()) => self.locks.left(owner),
+        }
+        unlocked
+    }
+
+    /// An owner has closed the file: all that it holds is unlocked, now or, where the master does
+    /// not answer, as soon as it does.
+    pub(crate) async fn closed_by(self: &Arc<Self>, owner: u64) -> Result<(), Error> {
+        let unlocked = self.unlock_all(owner).await;
+        match &unlocked {
+            Ok(()) => {}
+            Err(Error::TimedOut { .. }) => {
+                if self.locks.book.lock().leave(owner) {
+                    self.unlock_soon(owner);
+                }
+            }
+            // The locks went with the session, and who has closed the file has nothing to lose.
+            Err(_) => self.locks.left(owner),
+        }
+        unlocked
+    }
+
+    /// A handle is closed: the owners who locked through it have closed it too.
+    pub(crate) fn unlock_with(self: &Arc<Self>, handle: u64) {
+        let owners = self.locks.book.lock().leave_with(handle);
+        owners.into_iter().for_each(|owner| self.unlock_soon(owner));
+    }
+
+    fn unlock_soon(self: &Arc<Self>, owner: u64) {
+        let file = self.clone();
+        self.core.runtime.spawn(async move {
+            while let Err(error) = file.send_unlock(owner, ALL).await {
+                let over = file.check_lost().is_err() || file.is_between_sessions();
+                if over || !matches!(error, Error::TimedOut { .. }) {
+                    break;
+                }
+                tracing::warn!(inode = %file.inode, "not unlocked yet: {error}");
+                sleep(AGAIN).await;
+            }
+            file.locks.left(owner);
+        });
+    }
+
+    async fn send_unlock(&self, owner: u64, range: FileRange) -> Result<(), Error> {
+        let inode = self.inode;
+        let unlock = Change::Unlock {
+            inode,
+            owner,
+            range,
+        };
+        let session = self.session();
+        let unlocked = self.core.master.change(&session, unlock).await;
+        unlocked.map(drop)
+    }
+}
+
+/// Whether an error says that somebody else has the lock.
+pub(crate) fn is_locked(error: &Error) -> bool {
+    matches!(error, Error::Refused(FsError::Locked))
+}
