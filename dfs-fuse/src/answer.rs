@@ -36,6 +36,7 @@ refuse!(
     ReplyDirectoryPlus,
     ReplyEmpty,
     ReplyEntry,
+    ReplyLock,
     ReplyLseek,
     ReplyOpen,
     ReplyStatfs,
@@ -63,6 +64,17 @@ impl Answers {
     /// Answers on `runtime`, each within `deadline`.
     pub(crate) fn new(runtime: Handle, deadline: Duration) -> Answers {
         Answers { runtime, deadline }
+    }
+
+    /// Does `work` in a task that answers by itself, whenever that is: for waits that are to last
+    /// as long as their caller likes, and that look after the caller.
+    pub(crate) fn whenever(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
+    /// How long a request may take.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// Does `work` in a task and answers with `done` if it succeeds, with its errno if not.

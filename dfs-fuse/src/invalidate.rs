@@ -158,6 +158,13 @@ impl Invalidator {
         self.shared.wake_pages.notify_one();
     }
 
+    /// The kernel's pages and attributes of `inode` are forgotten when this returns. Waits for every
+    /// read of those pages that is in flight: only for who is waited for by none of them, and not
+    /// on a thread that answers requests.
+    pub(crate) fn pages_now(&self, inode: InodeId) {
+        self.shared.tell(inode, 0);
+    }
+
     /// An operation of this mount changes names in these directories, until what is returned is
     /// dropped.
     pub(crate) fn holds(&self, directories: Vec<InodeId>) -> Holds {

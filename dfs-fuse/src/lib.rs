@@ -6,6 +6,7 @@
 mod adapter;
 mod answer;
 mod attr;
+mod caller;
 mod errno;
 mod handles;
 mod invalidate;

@@ -166,3 +166,47 @@ pub fn close(file: File) -> io::Result<()> {
     // SAFETY: the descriptor was owned by `file`, which gave it up; nobody else closes it.
     check(unsafe { libc::close(descriptor) })
 }
+
+/// Bytes locked, or to be locked, as fcntl(2) says it: F_RDLCK, F_WRLCK or F_UNLCK, the first byte,
+/// how many (0: all to the end), and of a lock that was found the process.
+pub type Flock = (libc::c_int, i64, i64, i32);
+
+/// A lock command of fcntl(2): F_SETLK, F_SETLKW, F_GETLK and their F_OFD_ forms. Gives the lock
+/// back as the kernel left it.
+pub fn fcntl_lock(file: &File, command: libc::c_int, lock: Flock) -> io::Result<Flock> {
+    let (kind, start, len, _) = lock;
+    // SAFETY: all fields of flock are numbers, for which zero is a value.
+    let mut asked: libc::flock = unsafe { std::mem::zeroed() };
+    asked.l_type = libc::c_short::try_from(kind).map_err(io::Error::other)?;
+    asked.l_whence = libc::c_short::try_from(libc::SEEK_SET).map_err(io::Error::other)?;
+    (asked.l_start, asked.l_len) = (start, len);
+    // SAFETY: the descriptor is open as long as `file`, the structure lives until the call returns.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut asked) })?;
+    let kind = libc::c_int::from(asked.l_type);
+    Ok((kind, asked.l_start, asked.l_len, asked.l_pid))
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// Has a signal interrupt system calls of this process, and do nothing else.
+pub fn interrupted_by(signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: all fields of sigaction are numbers and a mask, for which zero is a value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // SAFETY: the action is read during the call; its handler does nothing, so it may run anywhere.
+    check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) })
+}
+
+/// The calling thread, as the kernel numbers it.
+pub fn thread_id() -> libc::pid_t {
+    // SAFETY: gettid takes nothing, cannot fail and touches no memory of ours.
+    unsafe { libc::gettid() }
+}
+
+/// Sends a signal to one thread of this process.
+pub fn signal_thread(thread: libc::pid_t, signal: libc::c_int) -> io::Result<()> {
+    let process = libc::pid_t::try_from(std::process::id()).map_err(io::Error::other)?;
+    // SAFETY: tgkill takes three numbers and touches no memory of ours.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+    check(i32::try_from(sent).unwrap_or(-1))
+}

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use dfs_client::{Error, OpenHow, Seek};
 use dfs_proto::error::FsError;
 use fuser::{
-    Errno, FileHandle, FopenFlags, INodeNo, OpenFlags, ReplyCreate, ReplyData, ReplyEmpty,
-    ReplyLseek, ReplyOpen, ReplyWrite, Request,
+    Errno, FileHandle, FopenFlags, INodeNo, LockOwner, OpenFlags, ReplyCreate, ReplyData,
+    ReplyEmpty, ReplyLseek, ReplyOpen, ReplyWrite, Request,
 };
 use std::ffi::OsStr;
 
@@ -54,8 +54,9 @@ impl Adapter {
                     flags |= FopenFlags::FOPEN_KEEP_CACHE;
                 }
                 flags.set(FopenFlags::FOPEN_DIRECT_IO, append && !reads_only);
-                // Who has written nothing need not wait for anything at close.
-                flags.set(FopenFlags::FOPEN_NOFLUSH, reads_only);
+                // Who has written nothing need not wait for anything at close, but a close unlocks.
+                let may_be_locked = opened.file.may_be_locked();
+                flags.set(FopenFlags::FOPEN_NOFLUSH, reads_only && !may_be_locked);
                 let held = HeldFile {
                     file: opened.file,
                     synced,
@@ -178,12 +179,26 @@ impl Adapter {
             .later(asked, reply, work, move |reply, ()| reply.written(len));
     }
 
-    /// Sends what was written, before a close returns.
-    pub(super) fn flush_file(&self, inode: INodeNo, handle: FileHandle, reply: ReplyEmpty) {
+    /// Sends what was written, and then unlocks what the owner had locked, before a close returns.
+    pub(super) fn flush_file(
+        &self,
+        inode: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
         let asked = asked("flush", inode);
         let Some(held) = self.files.get(handle) else {
             return reply.error(Errno::EBADF);
         };
+        if held.file.may_hold(owner.0) {
+            let work = async move {
+                let flushed = held.file.flush().await;
+                let unlocked = held.file.closed_by(owner.0).await;
+                flushed.and(unlocked)
+            };
+            return self.answers.later(asked, reply, work, done);
+        }
         match held.file.try_flush() {
             Some(Ok(())) => reply.ok(),
             Some(Err(error)) => answer::refuse(asked, reply, &error),

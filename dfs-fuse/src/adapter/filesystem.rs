@@ -3,6 +3,7 @@
 
 use super::{
     files::Write,
+    locks::Wanted,
     names,
     shared::{Adapter, BACKGROUND, CAPABILITIES, REQUEST_BYTES, asked, caller, done, named},
 };
@@ -13,8 +14,8 @@ use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
     RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, time::SystemTime};
 
@@ -233,10 +234,10 @@ impl Filesystem for Adapter {
         _: &Request,
         inode: INodeNo,
         handle: FileHandle,
-        _: LockOwner,
+        owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        self.flush_file(inode, handle, reply);
+        self.flush_file(inode, handle, owner, reply);
     }
 
     fn release(
@@ -249,6 +250,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        // The file knows which owners locked through this handle; those of flock are among them.
         if let Some(held) = self.files.remove(handle) {
             held.file.release();
         }
@@ -361,6 +363,47 @@ impl Filesystem for Adapter {
         let dfs = self.dfs.clone();
         let work = async move { dfs.removexattr(asked.inode, name).await };
         self.answers.later(asked, reply, work, done);
+    }
+
+    fn getlk(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        typ: i32,
+        pid: u32,
+        reply: ReplyLock,
+    ) {
+        match Wanted::of(owner, (start, end), typ, pid) {
+            Some(Wanted::Lock(wish)) => self.test_lock(inode, handle, wish, reply),
+            _ => reply.error(Errno::EINVAL),
+        }
+    }
+
+    fn setlk(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        typ: i32,
+        pid: u32,
+        sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        match Wanted::of(owner, (start, end), typ, pid) {
+            Some(Wanted::Unlock(range)) => self.unlock(inode, handle, owner, range, reply),
+            Some(Wanted::Lock(wish)) if sleep => {
+                self.lock_or_wait(inode, handle, wish, request.pid(), reply);
+            }
+            Some(Wanted::Lock(wish)) => self.lock(inode, handle, wish, reply),
+            None => reply.error(Errno::EINVAL),
+        }
     }
 
     fn fallocate(

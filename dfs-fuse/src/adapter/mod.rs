@@ -5,6 +5,7 @@
 
 mod files;
 mod filesystem;
+mod locks;
 mod names;
 mod ranges;
 mod shared;

@@ -26,7 +26,7 @@ pub(super) const BACKGROUND: u16 = 64;
 /// What statfs counts in.
 pub(super) const STATFS_BLOCK_BYTES: u32 = 4096;
 
-pub(super) const CAPABILITIES: [InitFlags; 8] = [
+pub(super) const CAPABILITIES: [InitFlags; 10] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
@@ -35,6 +35,8 @@ pub(super) const CAPABILITIES: [InitFlags; 8] = [
     InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+    InitFlags::FUSE_POSIX_LOCKS,
+    InitFlags::FUSE_FLOCK_LOCKS,
 ];
 
 /// The kernel's view of a file system.

@@ -5,6 +5,7 @@ mod coherence;
 mod crash;
 mod down;
 mod holes;
+mod locks;
 mod names;
 mod pauses;
 mod posix;
