@@ -31,9 +31,9 @@ impl OpenFile {
     pub async fn lock(&self, wish: LockWish) -> Result<Locked, Error> {
         self.send_dirty().await;
         let number = *self.locks_as.get_or_init(|| self.file.locks.number());
-        let (view, source) = self.file.lock(number, wish).await?;
+        let (attr, source) = self.file.lock(number, wish).await?;
         let now = self.core.now();
-        let reopened = self.core.attrs.open(&view.attr, source, now);
+        let reopened = self.core.attrs.open(&attr, source, now);
         Ok(Locked {
             keep_cache: reopened.keep_pages,
             attrs_changed: reopened.moved,

@@ -166,8 +166,9 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
         }
         if !file.can_move() {
             tracing::warn!(inode = %file.inode, "its session ended: the open file is lost");
-            file.lose();
+            // In this order: who opens it from now on gets it anew, and not the lost one.
             table.forget(&file);
+            file.lose();
             continue;
         }
         let open = Change::Open {
@@ -183,8 +184,8 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
             }
             Err(error) => {
                 tracing::warn!(inode = %file.inode, "cannot be opened again: {error}");
-                file.lose();
                 table.forget(&file);
+                file.lose();
             }
         }
     }

@@ -309,12 +309,14 @@ pub enum Change {
     },
     /// Lock bytes of an inode that the session holds open, in place of what the owner has locked
     /// of them. `Locked` where another owner's lock stands in the way. Answer: `Opened`, so that
-    /// who has the lock sees what was written under it.
+    /// who has the lock sees what was written under it; `Attr` where that is known already.
     Lock {
         /// Which inode.
         inode: InodeId,
         /// What, how and for whom.
         wish: LockWish,
+        /// The data version of the content that the session knows.
+        known: Option<u64>,
     },
     /// Unlock what an owner of this session has locked of a range; nothing is fine. Answer: `Done`.
     Unlock {
@@ -360,7 +362,8 @@ pub enum Changed {
         /// of perhaps 0, replaced).
         other: Option<Attr>,
     },
-    /// To `SetAttr`, `SetXattr` and `RemoveXattr`: the attributes after the change.
+    /// To `SetAttr`, `SetXattr` and `RemoveXattr`, and perhaps to `Lock`: the attributes after the
+    /// change.
     Attr(Attr),
     /// To `Open` and `Lock`: the file at that moment, with its first extents.
     Opened(View),

@@ -4,11 +4,11 @@
 use super::state::File;
 use crate::{error::Error, link::Source};
 use dfs_proto::{
+    attr::Attr,
     change::{Change, Changed},
     error::FsError,
     extent::FileRange,
     session::{LOCK_END_MAX, LockWish},
-    view::View,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -23,9 +23,9 @@ const ALL: FileRange = FileRange {
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl File {
-    /// Locks, if nothing is in the way; gives the file as it is then. Not to be dropped before it
+    /// Locks, if nothing is in the way; learns the file as it is then. Not to be dropped before it
     /// answers.
-    pub(crate) async fn lock(&self, handle: u64, wish: LockWish) -> Result<(View, Source), Error> {
+    pub(crate) async fn lock(&self, handle: u64, wish: LockWish) -> Result<(Attr, Source), Error> {
         let until = Instant::now() + self.core.settings.operation_timeout;
         let owner = wish.owner;
         loop {
@@ -38,8 +38,11 @@ impl File {
                 });
             }
             let session = self.session();
-            let inode = self.inode;
-            let lock = Change::Lock { inode, wish };
+            let lock = Change::Lock {
+                inode: self.inode,
+                wish,
+                known: self.known_version(),
+            };
             let locked = self.core.master.change(&session, lock).await;
             // What was refused is not held; of what was not answered, nobody knows.
             let unknown = matches!(locked, Err(Error::TimedOut { .. }));
@@ -57,8 +60,13 @@ impl File {
                 }
                 Ok(told) => match told.answer {
                     Changed::Opened(view) => {
-                        self.learn(view.clone(), told.source.index);
-                        return Ok((view, told.source));
+                        let attr = view.attr.clone();
+                        self.learn(view, told.source.index);
+                        return Ok((attr, told.source));
+                    }
+                    Changed::Attr(attr) => {
+                        self.heard(&attr, told.source.index);
+                        return Ok((attr, told.source));
                     }
                     _ => return Err(Error::Unfitting("to Lock".to_owned())),
                 },

@@ -217,6 +217,12 @@ impl File {
         }
     }
 
+    /// The data version that its content is of, if that is still the newest known.
+    pub(super) fn known_version(&self) -> Option<u64> {
+        let state = self.state.lock();
+        (!state.moved).then_some(state.attr.data_version)
+    }
+
     /// Takes in the file as the master has it.
     pub(crate) fn learn(&self, view: View, index: u64) {
         let mut state = self.state.lock();

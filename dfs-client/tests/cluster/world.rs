@@ -386,7 +386,7 @@ impl World {
                 }
                 Ok(Changed::Opened(self.view(inode)?))
             }
-            Change::Lock { inode, wish } => {
+            Change::Lock { inode, wish, known } => {
                 let owner = LockOwner {
                     session,
                     number: wish.owner,
@@ -405,7 +405,11 @@ impl World {
                     pid: wish.pid,
                 };
                 self.locks.push((inode, held));
-                Ok(Changed::Opened(self.view(inode)?))
+                let view = self.view(inode)?;
+                match known == Some(view.attr.data_version) {
+                    true => Ok(Changed::Attr(view.attr)),
+                    false => Ok(Changed::Opened(view)),
+                }
             }
             Change::Unlock {
                 inode,

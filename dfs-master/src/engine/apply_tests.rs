@@ -238,6 +238,7 @@ fn lock(inode: u64, owner: u64, start: u64, len: u64) -> Change {
             kind: LockKind::Exclusive,
             pid: 1,
         },
+        known: None,
     }
 }
 

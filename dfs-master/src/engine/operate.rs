@@ -63,46 +63,8 @@ pub fn operate(
         }
         Change::Sync => Ok(Changed::Done),
         Change::EndSession => session::end(txn, now, session).map(|()| Changed::Done),
-        Change::Fallocate {
-            inode,
-            range,
-            mode,
-            kill_privileges,
-        } => range::fallocate(txn, now, *inode, *range, *mode, *kill_privileges)
-            .map(|(attr, until)| Changed::Ranged { attr, until }),
-        Change::CloneRange {
-            source,
-            from,
-            inode,
-            at,
-            len,
-            kill_privileges,
-        } => {
-            let request = range::CloneRequest {
-                source: *source,
-                from: *from,
-                inode: *inode,
-                at: *at,
-                len: *len,
-                kill_privileges: *kill_privileges,
-            };
-            range::clone(txn, now, session, request)
-        }
-        Change::Lock { inode, wish } => {
-            held::lock(txn, session, *inode, wish)?;
-            lookup::view(txn, *inode).map(Changed::Opened)
-        }
-        Change::Unlock {
-            inode,
-            owner,
-            range,
-        } => {
-            let owner = LockOwner {
-                session,
-                number: *owner,
-            };
-            held::unlock(txn, *inode, owner, *range).map(|()| Changed::Done)
-        }
+        Change::Fallocate { .. } | Change::CloneRange { .. } => ranges(txn, now, session, change),
+        Change::Lock { .. } | Change::Unlock { .. } => locks(txn, session, change),
     }
 }
 
@@ -161,6 +123,69 @@ fn names(
             rename::rename(txn, now, from, to, *mode)
         }
         _ => unreachable!("the caller sends only changes of names"),
+    }
+}
+
+/// The changes of ranges that move no bytes.
+fn ranges(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    session: SessionId,
+    change: &Change,
+) -> Result<Changed, FsError> {
+    match change {
+        Change::Fallocate {
+            inode,
+            range,
+            mode,
+            kill_privileges,
+        } => range::fallocate(txn, now, *inode, *range, *mode, *kill_privileges)
+            .map(|(attr, until)| Changed::Ranged { attr, until }),
+        Change::CloneRange {
+            source,
+            from,
+            inode,
+            at,
+            len,
+            kill_privileges,
+        } => {
+            let request = range::CloneRequest {
+                source: *source,
+                from: *from,
+                inode: *inode,
+                at: *at,
+                len: *len,
+                kill_privileges: *kill_privileges,
+            };
+            range::clone(txn, now, session, request)
+        }
+        _ => unreachable!("the caller sends only changes of ranges"),
+    }
+}
+
+/// The changes of locks.
+fn locks(txn: &mut Txn<'_>, session: SessionId, change: &Change) -> Result<Changed, FsError> {
+    match change {
+        Change::Lock { inode, wish, known } => {
+            held::lock(txn, session, *inode, wish)?;
+            let attr = lookup::getattr(txn, *inode)?;
+            match *known == Some(attr.data_version) {
+                true => Ok(Changed::Attr(attr)),
+                false => lookup::view(txn, *inode).map(Changed::Opened),
+            }
+        }
+        Change::Unlock {
+            inode,
+            owner,
+            range,
+        } => {
+            let owner = LockOwner {
+                session,
+                number: *owner,
+            };
+            held::unlock(txn, *inode, owner, *range).map(|()| Changed::Done)
+        }
+        _ => unreachable!("the caller sends only changes of locks"),
     }
 }
 

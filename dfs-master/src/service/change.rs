@@ -25,7 +25,7 @@ impl Leader {
             ));
         }
         let session = ticket.session;
-        if let Change::Lock { inode, wish } = &change {
+        if let Change::Lock { inode, wish, .. } = &change {
             self.check_turn(session, *inode, wish)?;
         }
         let unlocking = Unlocking::of(session, &change);

@@ -128,8 +128,8 @@ impl Leader {
         judge(&lines, &held, inode, owner, wish, place)
     }
 
-    /// Refuses a lock that is in the way of nobody's but would be taken from under those who wait,
-    /// and spares the log those that cannot be had.
+    /// Refuses a lock for which others have waited longer; and one that cannot be had now, which
+    /// then costs nothing in the log.
     pub(super) fn check_turn(
         &self,
         session: SessionId,
@@ -160,7 +160,7 @@ pub(super) enum Unlocking {
 impl Unlocking {
     pub(super) fn of(session: SessionId, change: &Change) -> Unlocking {
         match change {
-            Change::Lock { inode, wish } => {
+            Change::Lock { inode, wish, .. } => {
                 let number = wish.owner;
                 Unlocking::Served(*inode, LockOwner { session, number }, *wish)
             }

@@ -278,7 +278,8 @@ impl Driver {
             kind,
             pid: 1,
         };
-        Change::Lock { inode, wish }
+        let known = self.one_in(2).then_some(1);
+        Change::Lock { inode, wish, known }
     }
 
     fn make(&mut self, plain: &Plain) -> (Change, Grant) {

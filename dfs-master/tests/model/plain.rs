@@ -443,7 +443,7 @@ impl Plain {
             Change::Commit { files, synced, .. } => self.commit(now, session, files, synced),
             Change::Seal { block, length } => self.seal(session, *block, *length),
             Change::Sync => Ok(()),
-            Change::Lock { inode, wish } => self.lock(session, *inode, wish),
+            Change::Lock { inode, wish, .. } => self.lock(session, *inode, wish),
             Change::Unlock {
                 inode,
                 owner,
