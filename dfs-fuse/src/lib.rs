@@ -6,7 +6,6 @@
 mod adapter;
 mod answer;
 mod attr;
-mod caller;
 mod errno;
 mod handles;
 mod invalidate;

@@ -8,7 +8,6 @@ mod commit;
 mod content;
 mod copy;
 mod flush;
-mod holders;
 mod load;
 mod locks;
 mod range;

@@ -1,6 +1,6 @@
 //! The state of an open file, and what can be said about it without waiting.
 
-use super::{content::Content, holders::Locks};
+use super::{content::Content, locks::Locks};
 use crate::{
     core::Core,
     error::Error,

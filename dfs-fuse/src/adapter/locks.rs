@@ -3,10 +3,12 @@
 //! flock(2) comes as a lock of the whole file with an owner of its own (fuser 0.18 does not say
 //! which of the two it is).
 
-use super::shared::{Adapter, HeldFile, asked, done};
+use super::{
+    caller::Caller,
+    shared::{Adapter, HeldFile, asked, done},
+};
 use crate::{
     answer::{self, Request as Asked},
-    caller::Caller,
     invalidate::Invalidator,
 };
 use dfs_client::{Error, Locked, OpenFile};

@@ -1,11 +1,10 @@
 //! Promises of docs/semantics.md and docs/failures.md, shown on real daemons and a real mount.
 
 mod bad;
-mod coherence;
 mod crash;
 mod down;
 mod holes;
-mod locks;
+mod mounts;
 mod names;
 mod pauses;
 mod posix;

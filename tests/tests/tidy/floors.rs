@@ -96,17 +96,7 @@ const FLOORS: &[(&str, Floors)] = &[
         "dfs-fuse",
         &[
             (0, &["settings", "errno", "attr"]),
-            (
-                1,
-                &[
-                    "answer",
-                    "caller",
-                    "handles",
-                    "listing",
-                    "invalidate",
-                    "root",
-                ],
-            ),
+            (1, &["answer", "handles", "listing", "invalidate", "root"]),
             (2, &["reading", "tell"]),
             (3, &["adapter"]),
             (4, &["mount"]),

@@ -134,7 +134,7 @@ impl Locks {
     }
 
     /// Whether something is still being unlocked.
-    pub(super) fn leaving(&self) -> bool {
+    pub(crate) fn leaving(&self) -> bool {
         let ever = self.ever.load(Ordering::Acquire);
         ever && self.book.lock().owners.values().any(|o| o.leaving)
     }

@@ -1,8 +1,7 @@
 //! Locking and unlocking: changes at the master in the session of the file, and the note of who may
 //! hold what.
 
-use super::state::File;
-use crate::{error::Error, link::Source};
+use crate::{error::Error, file::state::File, link::Source};
 use dfs_proto::{
     attr::Attr,
     change::{Change, Changed},

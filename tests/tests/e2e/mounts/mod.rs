@@ -1,0 +1,4 @@
+//! What several mounts see of each other.
+
+mod coherence;
+mod locks;
