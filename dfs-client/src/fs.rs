@@ -226,8 +226,9 @@ impl Dfs {
         let (held, reopened) = match held {
             Some((file, seen)) => {
                 let handle = self.handle((file.clone(), seen), how.append);
+                let as_it_was = !how.truncate && file.is_leased();
                 let leased = self.core.attrs.reopen(inode, self.now());
-                let reopened = match leased.filter(|_| !how.truncate) {
+                let reopened = match leased.filter(|_| as_it_was) {
                     Some(reopened) => reopened,
                     None => {
                         let (view, source) = self.view_again(&file, how).await?;

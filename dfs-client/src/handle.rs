@@ -139,7 +139,8 @@ impl OpenFile {
         kill_privileges: bool,
     ) -> Option<Result<u64, Error>> {
         let len = u32::try_from(data.len()).ok()?;
-        if self.file.is_between_sessions() || !self.core.try_room(len) {
+        let elsewhere = self.append && !self.file.is_leased();
+        if elsewhere || self.file.is_between_sessions() || !self.core.try_room(len) {
             return None;
         }
         Some(self.put(offset, data, kill_privileges))
@@ -157,6 +158,10 @@ impl OpenFile {
         for part in data.chunks(1 << 20) {
             let len = u32::try_from(part.len()).expect("at most 1 MiB");
             self.file.settled().await?;
+            if self.append && !self.file.is_leased() {
+                // Somebody else may have written: the end is asked for.
+                self.file.refresh().await?;
+            }
             self.core.room(len).await?;
             let next = at.map_or(offset, |(_, next)| next);
             let wrote = self.put(next, part, kill_privileges)?;

@@ -112,11 +112,15 @@ impl File {
         }
     }
 
-    /// Whether what is known of the content is so until the master says otherwise.
-    pub(super) fn is_leased(&self) -> bool {
+    /// Whether what is known of the content, and where it ends, is so until the master says
+    /// otherwise.
+    pub(crate) fn is_leased(&self) -> bool {
         let known = self.core.attrs.attr(self.inode, self.core.now());
-        let version = self.state.lock().attr.data_version;
-        known.is_some_and(|(attr, _)| attr.data_version == version)
+        let (version, moved) = {
+            let state = self.state.lock();
+            (state.attr.data_version, state.moved)
+        };
+        !moved && known.is_some_and(|(attr, _)| attr.data_version == version)
     }
 
     pub(super) async fn locate(&self, from: u64) -> Result<(), Error> {

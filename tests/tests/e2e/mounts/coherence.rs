@@ -7,7 +7,7 @@ use dfs_tests::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs::{self, Permissions},
     io::{self, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -47,6 +47,8 @@ struct Play {
     wanted: BTreeMap<String, Wanted>,
     random: StdRng,
     step: usize,
+    /// The last steps, for whoever reads a failure.
+    told: VecDeque<String>,
 }
 
 impl Play {
@@ -58,6 +60,7 @@ impl Play {
             wanted: BTreeMap::new(),
             random: StdRng::seed_from_u64(seed),
             step: 0,
+            told: VecDeque::new(),
         }
     }
 
@@ -72,8 +75,14 @@ impl Play {
         let name = self.some_name();
         let path = at.join(&name);
         let known = self.wanted.get(&name).cloned();
+        let what = self.random.random_range(0..8);
+        if self.told.len() == 30 {
+            self.told.pop_front();
+        }
+        self.told
+            .push_back(format!("{} {what} {}", self.step, path.display()));
         let is_file = known.as_ref().is_some_and(|known| known.content.is_some());
-        match (self.random.random_range(0..8), known) {
+        match (what, known) {
             (0..=1, known) if is_file || known.is_none() => {
                 let content = "x".repeat(self.random.random_range(0..9000));
                 fs::File::create(&path)?.write_all(content.as_bytes())?;
@@ -161,7 +170,11 @@ impl Play {
                     (w.content.is_none(), len, w.mode)
                 });
                 let mount = mount.display();
-                assert_eq!(found, wanted, "step {step}: {name} through {mount}");
+                let told = &self.told;
+                assert_eq!(
+                    found, wanted,
+                    "step {step}: {name} through {mount}; {told:#?}"
+                );
             }
         }
     }
