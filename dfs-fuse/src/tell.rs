@@ -1,7 +1,7 @@
 //! Telling the kernel names and attributes, and for how long it may keep them.
 //!
-//! Each is told while nothing can be recalled ([`Dfs::vouch`]): either the kernel has it before it is
-//! told to forget it, or it is told that it may not be kept.
+//! Each is told while nothing can be recalled ([`Dfs::vouch`]), and noted: the kernel takes it in a
+//! moment later, and what is recalled in that moment has to be forgotten twice (see `invalidate`).
 
 use crate::{attr, invalidate::Invalidator};
 use dfs_client::{Dfs, Kept};

@@ -2,7 +2,8 @@
 //! what is ordered, how full its disk is. Soft state, gone with the leader.
 //!
 //! Services ask and change it, [`super::ticks`] lets time pass over it. Locks are held for a moment
-//! each, never two at once, and never across an await.
+//! each, never two at once (but the leases inside a view of the tables, while an answer is lent), and
+//! never across an await.
 
 use crate::{
     cluster::{Copies, Roster, logical_bytes},
