@@ -1,14 +1,18 @@
 //! Whoever keeps what this client told: the kernel, behind a mount.
 
-use dfs_proto::{id::InodeId, name::Name, session::Recall};
+use dfs_proto::{extent::FileRange, id::InodeId, name::Name, session::Recall};
 use futures::future::BoxFuture;
 use std::fmt;
 
 /// Whoever keeps what this client told, and has to forget it when the client does.
 pub trait Audience: Send + Sync + fmt::Debug {
-    /// Forgets what these name; done when nothing that was told before is answered any more. Bytes
-    /// of files may be forgotten a moment later.
+    /// Forgets the attributes and names that these name; done when nothing that was told before is
+    /// answered any more.
     fn forget(&self, recalls: Vec<Recall>) -> BoxFuture<'static, ()>;
+
+    /// Forgets the bytes of a range of a file; done when that is so. Waits for reads of them that
+    /// have yet to be answered, and for writes. To be dropped at will: it goes on.
+    fn forget_bytes(&self, inode: InodeId, range: FileRange) -> BoxFuture<'static, ()>;
 
     /// Forgets the attributes of these inodes, and these names by their directories.
     fn forget_all(
@@ -33,6 +37,10 @@ pub(crate) struct Nobody;
 
 impl Audience for Nobody {
     fn forget(&self, _: Vec<Recall>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn forget_bytes(&self, _: InodeId, _: FileRange) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
 

@@ -111,8 +111,8 @@ impl Core {
         self.audience.forget_all(inodes, names).await;
     }
 
-    /// Forgets what is recalled; done when others have, too.
-    pub(crate) async fn recalled(&self, mut recalls: Vec<Recall>) {
+    /// Forgets what is recalled; what is answered is done when others have, too.
+    pub(crate) fn recalled(&self, mut recalls: Vec<Recall>) -> impl Future<Output = ()> {
         {
             let _nobody_is_told = self.gate.write();
             for recall in &mut recalls {
@@ -122,7 +122,7 @@ impl Core {
                 }
             }
         }
-        self.audience.forget(recalls).await;
+        self.audience.forget(recalls)
     }
 
     /// Monotonic time.

@@ -205,6 +205,7 @@ impl Dfs {
         };
         let session = self.core.master.session().await?;
         let made = self.core.master.change(&session, change).await;
+        let writes = made.as_ref().is_ok_and(|told| told.writes);
         let (attr, source) = self.made(parent, name, made)?;
         let now = self.now();
         self.core.attrs.open(&attr, source, now);
@@ -217,6 +218,7 @@ impl Dfs {
             content: Content::Extents(layout),
         };
         let held = self.table.add(&self.core, &session, view, source.index);
+        held.0.is_claimed(source, writes);
         Ok((attr, self.fresh_handle(held, append)?))
     }
 
@@ -244,12 +246,18 @@ impl Dfs {
                     kill_privileges: how.kill_privileges,
                 };
                 let session = self.core.master.session().await?;
-                let Told { source, answer } = self.core.master.change(&session, change).await?;
+                let told = self.core.master.change(&session, change).await?;
+                let Told {
+                    source,
+                    writes,
+                    answer,
+                } = told;
                 let Changed::Opened(view) = answer else {
                     return Err(Error::Unfitting("to Open".to_owned()));
                 };
                 let reopened = self.core.attrs.open(&view.attr, source, self.now());
                 let held = self.table.add(&self.core, &session, view, source.index);
+                held.0.is_claimed(source, writes);
                 (self.fresh_handle(held, how.append)?, reopened)
             }
         };
@@ -286,7 +294,7 @@ impl Dfs {
         let view = |client: MasterClient, context, session: SessionId| async move {
             client.view(context, session, inode).await
         };
-        let Told { source, answer } = self.core.master.ask("a view of a file", view).await?;
+        let Told { source, answer, .. } = self.core.master.ask("a view of a file", view).await?;
         file.learn(answer.clone(), source.index);
         Ok((answer, source))
     }
@@ -312,7 +320,7 @@ impl Dfs {
             let entries = client.readdir(context, session, inode, after, limit, attrs);
             entries.await
         };
-        let Told { source, answer } = self.core.master.ask("a directory", readdir).await?;
+        let Told { source, answer, .. } = self.core.master.ask("a directory", readdir).await?;
         let mut listing = answer;
         let now = self.now();
         let same = |(directory, _): &(Attr, Duration)| {

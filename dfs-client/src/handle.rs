@@ -22,6 +22,9 @@ use std::{
 /// How long fallocate waits to hear how much space is free: it is not what it is for.
 const SPACE_WAIT: Duration = Duration::from_millis(500);
 
+/// Bytes that are taken in at once, at the most.
+const PART_BYTES: usize = 1 << 20;
+
 /// An open file: reads, writes, and the promises of close and fsync.
 ///
 /// Every call has its deadline inside and is not to be dropped before it answers.
@@ -129,9 +132,9 @@ impl OpenFile {
         sequential
     }
 
-    /// Copies `data` into the bytes to be sent, if there is room for them now. The offset is
-    /// ignored and the end of the file taken where the file was opened to append. Answers the
-    /// offset that was written at.
+    /// Copies `data` into the bytes to be sent, if that is possible now. The offset is ignored and
+    /// the end of the file taken where the file was opened to append. Answers the offset that was
+    /// written at.
     pub fn try_write(
         &self,
         offset: u64,
@@ -139,44 +142,56 @@ impl OpenFile {
         kill_privileges: bool,
     ) -> Option<Result<u64, Error>> {
         let len = u32::try_from(data.len()).ok()?;
-        let elsewhere = self.append && !self.file.is_leased();
-        if elsewhere || self.file.is_between_sessions() || !self.core.try_room(len) {
+        let may = self.file.may_write() && !self.file.is_between_sessions();
+        if !may || !self.core.try_room(len) {
             return None;
         }
-        Some(self.put(offset, data, kill_privileges))
+        let offset = self.place(offset);
+        let put = self.file.put(offset, data, kill_privileges, true);
+        put.transpose()
     }
 
-    /// As [`OpenFile::try_write`], waiting for room.
+    /// As [`OpenFile::try_write`], for bytes that were changed through a mapping some time ago and
+    /// that nobody is told to be written yet. The kernel may send them in order to forget them, and
+    /// waits: so they are taken in whoever else has the file.
+    pub async fn write_back(
+        &self,
+        offset: u64,
+        data: &[u8],
+        kill_privileges: bool,
+    ) -> Result<(), Error> {
+        for (at, part) in (offset..).step_by(PART_BYTES).zip(data.chunks(PART_BYTES)) {
+            let len = u32::try_from(part.len()).expect("at most 1 MiB");
+            self.file.settled().await?;
+            self.core.room(len).await?;
+            self.file.put(Some(at), part, kill_privileges, false)?;
+        }
+        Ok(())
+    }
+
+    /// As [`OpenFile::try_write`], waiting for room and until nobody else reads or writes the file.
     pub async fn write(
         &self,
         offset: u64,
         data: &[u8],
         kill_privileges: bool,
     ) -> Result<u64, Error> {
+        let _waiting = self.file.waits(FileRange::of(offset, data.len() as u64));
         let mut at = None;
         // A bounded part at a time, so that the budget can be smaller than one write.
-        for part in data.chunks(1 << 20) {
-            let len = u32::try_from(part.len()).expect("at most 1 MiB");
-            self.file.settled().await?;
-            if self.append && !self.file.is_leased() {
-                // Somebody else may have written: the end is asked for.
-                self.file.refresh().await?;
-            }
-            self.core.room(len).await?;
+        for part in data.chunks(PART_BYTES) {
             let next = at.map_or(offset, |(_, next)| next);
-            let wrote = self.put(next, part, kill_privileges)?;
+            let place = self.place(next);
+            let wrote = self.file.write(place, part, kill_privileges).await?;
             let first = at.map_or(wrote, |(first, _)| first);
-            at = Some((first, wrote + u64::from(len)));
+            at = Some((first, wrote + part.len() as u64));
         }
         Ok(at.map_or(offset, |(first, _)| first))
     }
 
-    fn put(&self, offset: u64, data: &[u8], kill_privileges: bool) -> Result<u64, Error> {
-        let offset = match self.append {
-            true => None,
-            false => Some(offset),
-        };
-        self.file.put(offset, data, kill_privileges)
+    /// Where a write is asked to go; nowhere in particular, if that is the end.
+    fn place(&self, offset: u64) -> Option<u64> {
+        (!self.append).then_some(offset)
     }
 
     /// fallocate(2) without punching: says whether there is room, and has the file reach to the end of

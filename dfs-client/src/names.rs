@@ -41,7 +41,7 @@ impl Dfs {
             async move { client.lookup(context, session, parent, name).await }
         };
         let asked = self.core.master.ask("a name", lookup).await;
-        let Told { source, answer } =
+        let Told { source, answer, .. } =
             asked.inspect_err(|_| self.core.attrs.forget_name(parent, name))?;
         let (now, named) = (self.now(), answer.as_ref().map(|attr| attr.inode));
         let attrs = &self.core.attrs;
@@ -59,7 +59,7 @@ impl Dfs {
         let parent = |client: MasterClient, context, session: SessionId| async move {
             client.parent(context, session, inode).await
         };
-        let Told { source, answer } = self.core.master.ask("a parent", parent).await?;
+        let Told { source, answer, .. } = self.core.master.ask("a parent", parent).await?;
         Ok(self.learn(answer, source).inode)
     }
 
@@ -111,7 +111,7 @@ impl Dfs {
         made: Result<Told<Changed>, Error>,
     ) -> Result<(Attr, Source), Error> {
         self.core.attrs.forget_name(parent, name);
-        let Told { source, answer } = made.inspect_err(|e| self.doubt(e, &[parent]))?;
+        let Told { source, answer, .. } = made.inspect_err(|e| self.doubt(e, &[parent]))?;
         let Changed::Made { attr, parent: dir } = answer else {
             return Err(Error::Unfitting("to Make or Link".to_owned()));
         };
@@ -161,7 +161,7 @@ impl Dfs {
         removed: Result<Told<Changed>, Error>,
     ) -> Result<Attr, Error> {
         self.core.attrs.forget_name(parent, name);
-        let Told { source, answer } = removed.inspect_err(|e| self.doubt(e, &[parent]))?;
+        let Told { source, answer, .. } = removed.inspect_err(|e| self.doubt(e, &[parent]))?;
         let Changed::Removed { attr, parent: dir } = answer else {
             return Err(Error::Unfitting("to Unlink or Rmdir".to_owned()));
         };
@@ -213,7 +213,7 @@ impl Dfs {
         self.core.attrs.forget_name(parent, name);
         self.core.attrs.forget_name(new_parent, new_name);
         let both = [parent, new_parent];
-        let Told { source, answer } = renamed.inspect_err(|e| self.doubt(e, &both))?;
+        let Told { source, answer, .. } = renamed.inspect_err(|e| self.doubt(e, &both))?;
         let Changed::Renamed {
             attr,
             parent: dir,
@@ -298,7 +298,7 @@ impl Dfs {
     }
 
     async fn changed_attr(&self, change: Change) -> Result<(), Error> {
-        let Told { source, answer } = self.change(change).await?;
+        let Told { source, answer, .. } = self.change(change).await?;
         let Changed::Attr(attr) = answer else {
             return Err(Error::Unfitting("to a change of attributes".to_owned()));
         };

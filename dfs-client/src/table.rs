@@ -89,6 +89,20 @@ impl Table {
         (file, seen)
     }
 
+    /// Files that are open and whose lease is getting old are asked for again: the kernel may have
+    /// bytes of them, and it does not ask.
+    pub(crate) fn renew(&self, core: &Core) {
+        let now = core.now();
+        let old = |file: &Arc<File>| core.attrs.is_aging(file.inode, now) && !file.is_idle();
+        for file in self.all().into_iter().filter(old) {
+            core.runtime.spawn(async move {
+                if let Err(error) = file.refresh().await {
+                    tracing::debug!(inode = %file.inode, "its lease was not renewed: {error}");
+                }
+            });
+        }
+    }
+
     /// The last handle of a file went.
     pub(crate) fn release(&self, inode: InodeId) {
         self.idle.lock().push(inode);

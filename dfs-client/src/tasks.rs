@@ -4,6 +4,7 @@
 use crate::{
     core::Core,
     error::Error,
+    file::File,
     link::{Session, Told},
     table::Table,
 };
@@ -12,7 +13,8 @@ use dfs_proto::{
     id::InodeId,
     session::{BadReplica, Event, Events, Recall},
 };
-use std::{sync::Arc, time::Duration};
+use futures::future::{join, join_all};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -24,6 +26,9 @@ const DIRTY_AGE: Duration = Duration::from_secs(1);
 
 /// Closes are told together after so long.
 const CLOSE_DELAY: Duration = Duration::from_millis(50);
+
+/// Between two renewals while what was recalled is given up.
+const RENEWAL: Duration = Duration::from_secs(2);
 
 /// Between two looks at files that are kept though nobody uses them.
 const KEPT_LOOK: Duration = Duration::from_secs(5);
@@ -81,7 +86,11 @@ async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
         };
         match told {
             Ok(Events { last, events, .. }) => {
-                happened(core, table, events).await;
+                // What takes long is no silence.
+                tokio::select! {
+                    () = happened(core, table, events) => {}
+                    () = renew(core, &session, after) => {}
+                }
                 after = last;
             }
             Err(_) if session.ended.is_cancelled() => {
@@ -96,6 +105,16 @@ async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
                 tracing::debug!("no events: {error}");
                 sleep(Duration::from_millis(100)).await;
             }
+        }
+    }
+}
+
+/// Renews the session now and then, acknowledging nothing.
+async fn renew(core: &Core, session: &Session, after: u64) {
+    loop {
+        sleep(RENEWAL).await;
+        if let Err(error) = core.master.events(session, after).await {
+            tracing::debug!("not renewed: {error}");
         }
     }
 }
@@ -125,27 +144,45 @@ fn everything_of(inode: InodeId) -> Recall {
 /// ones says so.
 async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
     let mut recalls = Vec::new();
+    let mut shares = Vec::new();
+    let mut all = false;
     for event in events {
         match event {
             Event::Roster(roster) => core.minions.learn(roster),
             Event::SealSoon(block) => core.blocks.seal_soon(block),
             Event::Recall(recall) => recalls.push(recall),
+            Event::Share(inode) => shares.push(inode),
             Event::ForgetAll => {
-                core.forget_names().await;
+                all = true;
                 recalls.extend(table.all().iter().map(|file| everything_of(file.inode)));
             }
         }
     }
-    if recalls.is_empty() {
+    if recalls.is_empty() && shares.is_empty() && !all {
         return;
     }
+    let mut given_up: HashMap<InodeId, (Arc<File>, bool)> = HashMap::new();
     for recall in &recalls {
         if let Some(file) = table.get(recall.inode) {
-            file.recalled();
+            file.is_recalled(recall.content);
             table.let_go(recall.inode);
+            given_up.insert(recall.inode, (file, true));
         }
     }
-    core.recalled(recalls).await;
+    for inode in shares {
+        if let Some(file) = table.get(inode) {
+            file.is_recalled(false);
+            given_up.entry(inode).or_insert((file, false));
+        }
+        core.attrs.share(inode);
+    }
+    if all {
+        core.forget_names().await;
+    }
+    let forgotten = core.recalled(recalls);
+    let files = given_up.values();
+    let files = files.map(|(file, changes)| file.give_up(*changes));
+    join(forgotten, join_all(files)).await;
 }
 
 /// The old session is over: what it had not sent is lost, what has no name is gone, everything else
@@ -177,7 +214,7 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
             kill_privileges: false,
         };
         match core.master.change(session, open).await {
-            Ok(Told { source, answer }) => {
+            Ok(Told { source, answer, .. }) => {
                 if let Changed::Opened(view) = answer {
                     file.move_to(session.clone(), view, source.index);
                 }
@@ -214,6 +251,7 @@ async fn close(core: &Arc<Core>, table: &Arc<Table>) {
         let _ = timeout(KEPT_LOOK, table.released.notified()).await;
         loop {
             sleep(CLOSE_DELAY).await;
+            table.renew(core);
             match table.close_idle(core).await {
                 Ok(true) => {}
                 Ok(false) => break,

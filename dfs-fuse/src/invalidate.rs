@@ -10,7 +10,7 @@
 //! told just now is forgotten twice: at once, and once more when that moment has passed.
 
 use dfs_client::Audience;
-use dfs_proto::{id::InodeId, name::Name, session::Recall};
+use dfs_proto::{extent::FileRange, id::InodeId, name::Name, session::Recall};
 use fuser::{INodeNo, Notifier};
 use futures::future::BoxFuture;
 use parking_lot::{Condvar, Mutex};
@@ -214,6 +214,17 @@ impl Audience for Invalidator {
         })
     }
 
+    fn forget_bytes(&self, inode: InodeId, range: FileRange) -> BoxFuture<'static, ()> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let work = move || shared.tell_range(inode, range);
+            // A thread of the pool: it may be held up for as long as a write waits.
+            let forgotten = tokio::task::spawn_blocking(work);
+            // It fails only when the process ends.
+            let _ = forgotten.await;
+        })
+    }
+
     fn forget_all(
         &self,
         inodes: Vec<InodeId>,
@@ -288,10 +299,6 @@ impl Shared {
         let mut waits = Vec::new();
         for recall in recalls {
             self.tell(recall.inode, ATTRIBUTES_ONLY);
-            if recall.content {
-                self.work.lock().pages.insert(recall.inode);
-                self.wake_pages.notify_one();
-            }
             if !recall.names.is_empty() {
                 let done = self.name_soon(recall.inode, recall.names.clone());
                 let held = self.held.lock().contains_key(&recall.inode);
@@ -355,12 +362,30 @@ impl Shared {
         }
     }
 
+    /// Pages of a range, and the attributes.
+    fn tell_range(&self, inode: InodeId, range: FileRange) {
+        let offset = i64::try_from(range.start).unwrap_or(i64::MAX);
+        // To the end where the length is 0.
+        let length = match range.end {
+            u64::MAX => 0,
+            _ => i64::try_from(range.len()).unwrap_or(0),
+        };
+        self.tell_part(inode, offset, length);
+    }
+
     fn tell(&self, inode: InodeId, offset: i64) {
+        self.tell_part(inode, offset, 0);
+    }
+
+    fn tell_part(&self, inode: InodeId, offset: i64, length: i64) {
         let Some(kernel) = self.kernel.get() else {
             return;
         };
         // ENOENT: the kernel has forgotten the inode by itself. ENODEV: the mount has ended.
-        if let Err(error) = kernel.notifier.inval_inode(INodeNo(inode.0), offset, 0) {
+        if let Err(error) = kernel
+            .notifier
+            .inval_inode(INodeNo(inode.0), offset, length)
+        {
             tracing::trace!(%inode, "the kernel was told to forget and said: {error}");
         }
     }

@@ -298,7 +298,7 @@ fn assemble(
         roster: Default::default(),
         seats: parking_lot::Mutex::new(Seats::of(boot)),
         leases: Default::default(),
-        names_freed: Default::default(),
+        eased: Default::default(),
         lines: Default::default(),
         desk: parking_lot::Mutex::new(Desk::of(boot)),
         measures: Default::default(),

@@ -63,6 +63,10 @@ pub enum Event {
     SealSoon(BlockId),
     /// Something leased is about to change.
     Recall(Recall),
+    /// Somebody else wants to know what a file is that this session holds the write lease on: what
+    /// was written is to be committed, and the lease asked for again before more is. What is
+    /// committed stays leased for reading.
+    Share(InodeId),
     /// Forget everything that was leased, and every cache: too much happened to tell it, or the
     /// master was started anew.
     ForgetAll,

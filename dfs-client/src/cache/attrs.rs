@@ -61,6 +61,8 @@ pub(crate) struct Attrs {
     recalls: Recalls,
     /// Of all names of a directory.
     whole: Recalls,
+    /// Of write leases.
+    claims: Recalls,
     inodes: Mutex<LruCache<InodeId, Known>>,
     names: Mutex<LruCache<(InodeId, Name), Named>>,
 }
@@ -73,6 +75,7 @@ impl Attrs {
             audience,
             recalls: Recalls::default(),
             whole: Recalls::default(),
+            claims: Recalls::default(),
             inodes: Mutex::new(LruCache::new(INODES_MAX)),
             names: Mutex::new(LruCache::new(NAMES_MAX)),
         }
@@ -274,6 +277,7 @@ impl Attrs {
     pub(crate) fn recall(&self, recall: &Recall) {
         let number = self.lease.recall();
         self.recalls.note(recall.inode, number);
+        self.claims.note(recall.inode, number);
         if recall.whole {
             self.whole.note(recall.inode, number);
         }
@@ -284,6 +288,23 @@ impl Attrs {
             known.stamp = None;
             known.parent = None;
         }
+    }
+
+    /// The write lease on a file is asked back.
+    pub(crate) fn share(&self, inode: InodeId) {
+        self.claims.note(inode, self.lease.recall());
+    }
+
+    /// Whether a write lease that came with an answer of this stamp was not asked back since.
+    pub(crate) fn keeps_claim(&self, inode: InodeId, stamp: u64) -> bool {
+        self.claims.keeps(inode, stamp) && self.lease.keeps(stamp)
+    }
+
+    /// Whether an inode is leased and will not be for much longer, unless it is asked for again.
+    pub(crate) fn is_aging(&self, inode: InodeId, now: Duration) -> bool {
+        let inodes = self.inodes.lock();
+        let known = inodes.peek(&inode);
+        known.is_some_and(|known| known.stamp.is_some() && now > known.at + LEASE_AGE / 2)
     }
 
     /// Forgets everything, also what is on its way. Log places of another session's may come.

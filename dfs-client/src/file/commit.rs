@@ -127,7 +127,7 @@ impl File {
         };
         let session = self.session();
         let told = self.core.master.change(&session, change).await?;
-        let Told { source, answer } = told;
+        let Told { source, answer, .. } = told;
         let Changed::Committed(attrs) = answer else {
             return Err(Error::Unfitting("to Commit".to_owned()));
         };
@@ -201,7 +201,7 @@ impl File {
             }
             FsError::ContentMoved { .. } => {
                 sleep(Duration::from_millis(1)).await;
-                self.refresh().await
+                self.refresh().await.map(drop)
             }
             FsError::BlockSealed { block, .. } | FsError::NotYourBlock(block) => {
                 self.core.blocks.seal_soon(block);
@@ -249,13 +249,14 @@ impl File {
         }
     }
 
-    /// Asks the master what the file is now.
-    pub(crate) async fn refresh(&self) -> Result<(), Error> {
+    /// Asks the master what the file is now; answers whether that may be kept.
+    pub(crate) async fn refresh(&self) -> Result<bool, Error> {
         let inode = self.inode;
         let view = |client: dfs_proto::service::MasterClient, context, session: SessionId| async move {
             client.view(context, session, inode).await
         };
-        let Told { source, answer } = self.core.master.ask("a view of a file", view).await?;
+        let told = self.core.master.ask("a view of a file", view).await?;
+        let Told { source, answer, .. } = told;
         let now = self.core.now();
         self.core.attrs.learn(&answer.attr, source, now);
         self.learn(answer, source.index);
@@ -263,7 +264,7 @@ impl File {
             // Nobody will say when it changes: it is asked for again at the next read.
             self.core.audience.forget_content(self.inode);
         }
-        Ok(())
+        Ok(source.stamp.is_some())
     }
 }
 

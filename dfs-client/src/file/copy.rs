@@ -91,7 +91,7 @@ impl File {
     }
 
     /// Takes in a clone, for who holds the lane.
-    fn cloned(&self, Told { source, answer }: Told<Changed>) -> Result<u64, Error> {
+    fn cloned(&self, Told { source, answer, .. }: Told<Changed>) -> Result<u64, Error> {
         let Changed::Cloned {
             attr,
             bytes,
@@ -113,13 +113,12 @@ impl File {
     async fn copy_part(self: &Arc<Self>, source: &Arc<File>, part: Part) -> Result<u64, Error> {
         let range = FileRange::of(part.from, part.len.min(COPY_BYTES));
         let bytes = source.read(range, false).await?;
-        let len = u32::try_from(bytes.len()).expect("at most 1 MiB");
-        if len > 0 {
-            self.core.room(len).await?;
-            self.put(Some(part.at), &bytes, part.kill_privileges)?;
+        if !bytes.is_empty() {
+            self.write(Some(part.at), &bytes, part.kill_privileges)
+                .await?;
             // Others see a clone at once: this is to be no different.
             self.flush().await?;
         }
-        Ok(u64::from(len))
+        Ok(bytes.len() as u64)
     }
 }

@@ -28,6 +28,17 @@ pub(super) enum Unplanned {
     Unknown(u64),
 }
 
+/// What a read has to do before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    /// Nothing: what is known is so, or was when the read began.
+    Answer,
+    /// To wait until what was known is forgotten.
+    Wait,
+    /// To ask the master.
+    Ask,
+}
+
 impl File {
     /// The size as readers see it.
     pub(crate) fn size(&self) -> u64 {
@@ -36,7 +47,7 @@ impl File {
 
     /// The bytes of `range`, if they are all in memory; shorter at the end of the file.
     pub(crate) fn try_read(&self, range: FileRange) -> Option<Bytes> {
-        if !self.is_leased() {
+        if self.admission(range) != Admission::Answer {
             return None;
         }
         let plan = self.state.lock().plan(range).ok()?;
@@ -58,10 +69,23 @@ impl File {
         let until = Instant::now() + self.core.settings.operation_timeout;
         let mut failed: Option<(BlockId, Unread)> = None;
         let mut wait = Duration::from_millis(10);
-        if !self.is_leased() {
-            self.refresh().await?;
-        }
         loop {
+            match self.admission(range) {
+                Admission::Answer => {}
+                Admission::Wait => {
+                    let answered = |file: &File| file.admission(range) != Admission::Wait;
+                    self.wait_until(answered, until, "a change elsewhere")
+                        .await?;
+                    continue;
+                }
+                // Where it was recalled meanwhile, it is asked for again.
+                Admission::Ask if Instant::now() < until => {
+                    if self.refresh().await? {
+                        continue;
+                    }
+                }
+                Admission::Ask => return Err(self.gave_up("a file that others change")),
+            }
             let plan = self.state.lock().plan(range);
             let plan = match plan {
                 Ok(plan) => plan,
@@ -90,6 +114,20 @@ impl File {
             self.state.lock().forget();
             sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Whether a read of `range` can be answered from what is known now.
+    fn admission(&self, range: FileRange) -> Admission {
+        if let Some(forgetting) = &mut self.state.lock().forgetting {
+            return match forgetting.answers(range) {
+                true => Admission::Answer,
+                false => Admission::Wait,
+            };
+        }
+        match self.is_leased() {
+            true => Admission::Answer,
+            false => Admission::Ask,
         }
     }
 
@@ -128,7 +166,7 @@ impl File {
         let locate = |client: MasterClient, context, session: SessionId| async move {
             client.locate(context, session, inode, from).await
         };
-        let Told { source, answer } = self.core.master.ask("where bytes are", locate).await?;
+        let Told { source, answer, .. } = self.core.master.ask("where bytes are", locate).await?;
         let mut state = self.state.lock();
         if source.index < state.index {
             // A change of our own overtook the answer: it would bring back what that replaced. Who

@@ -8,6 +8,7 @@ mod commit;
 mod content;
 mod copy;
 mod flush;
+mod lease;
 mod load;
 mod locks;
 mod range;

@@ -36,7 +36,7 @@ impl File {
                 kill_privileges,
             };
             let told = self.core.master.change(&self.session(), change).await?;
-            let Told { source, answer } = told;
+            let Told { source, answer, .. } = told;
             let Changed::Ranged { attr, until } = answer else {
                 return Err(Error::Unfitting("to Fallocate".to_owned()));
             };

@@ -35,7 +35,7 @@ impl File {
             let found = self.state.lock().find(at, what);
             match found {
                 Ok(found) => return Ok(found),
-                Err(Unplanned::Moved) => self.refresh().await?,
+                Err(Unplanned::Moved) => self.refresh().await.map(drop)?,
                 Err(Unplanned::Unknown(from)) => {
                     // What was passed is not looked at again: of a file of very many extents not
                     // all are kept.

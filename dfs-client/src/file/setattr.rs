@@ -28,7 +28,7 @@ impl File {
             set,
         };
         let told = self.core.master.change(&self.session(), change).await?;
-        let Told { source, answer } = told;
+        let Told { source, answer, .. } = told;
         let Changed::Attr(attr) = answer else {
             return Err(Error::Unfitting("to SetAttr".to_owned()));
         };
@@ -59,6 +59,7 @@ impl File {
             return Err(Error::Unfitting("to Open".to_owned()));
         };
         self.learn(view.clone(), told.source.index);
+        self.is_claimed(told.source, told.writes);
         Ok((view, told.source))
     }
 

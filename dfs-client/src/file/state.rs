@@ -1,6 +1,6 @@
 //! The state of an open file, and what can be said about it without waiting.
 
-use super::{content::Content, locks::Locks};
+use super::{content::Content, lease::Forgetting, locks::Locks};
 use crate::{
     core::Core,
     error::Error,
@@ -92,6 +92,14 @@ pub(super) struct State {
     error: Option<Error>,
     pub(super) lost: bool,
     pub(super) handles: u32,
+    /// This client holds the write lease.
+    pub(super) claimed: bool,
+    /// It is being given back: nothing is written for now.
+    pub(super) sharing: bool,
+    /// What others have yet to forget before the content may change.
+    pub(super) forgetting: Option<Forgetting>,
+    /// Writes that wait, and whose pages the kernel may hold.
+    pub(super) waiting: Vec<FileRange>,
 }
 
 /// A file that is open.
@@ -103,7 +111,9 @@ pub(crate) struct File {
     pub(super) lane: tokio::sync::Mutex<()>,
     /// Held by who makes it durable.
     pub(super) sync_lane: tokio::sync::Mutex<()>,
-    /// A batch has moved on.
+    /// Held by who claims the write lease.
+    pub(super) claiming: tokio::sync::Mutex<()>,
+    /// A batch has moved on, or a recall was answered.
     pub(super) progress: Notify,
     /// Where its long streams go.
     pub(super) stream: Share,
@@ -132,6 +142,10 @@ impl File {
             error: None,
             lost: false,
             handles: 0,
+            claimed: false,
+            sharing: false,
+            forgetting: None,
+            waiting: Vec::new(),
             attr: view.attr,
         };
         File {
@@ -140,6 +154,7 @@ impl File {
             state: Mutex::new(state),
             lane: tokio::sync::Mutex::new(()),
             sync_lane: tokio::sync::Mutex::new(()),
+            claiming: tokio::sync::Mutex::new(()),
             progress: Notify::new(),
             stream: Share::default(),
             locks: Locks::default(),
@@ -196,11 +211,6 @@ impl File {
         attr
     }
 
-    /// Somebody else is about to change it: the master is asked before the next read.
-    pub(crate) fn recalled(&self) {
-        self.state.lock().moved = true;
-    }
-
     /// Takes in attributes that came with the answer to another question.
     pub(crate) fn heard(&self, attr: &Attr, index: u64) {
         let mut state = self.state.lock();
@@ -237,19 +247,25 @@ impl File {
         state.index = index;
     }
 
-    /// Takes written bytes in; there is room for them. Answers where they went.
+    /// Takes written bytes in; there is room for them, which is given back where they are not taken:
+    /// if they have to be `claimed` and the write lease is not there. Answers where they went.
     pub(crate) fn put(
         self: &Arc<Self>,
         offset: Option<u64>,
         data: &[u8],
         kill_privileges: bool,
-    ) -> Result<u64, Error> {
+        claimed: bool,
+    ) -> Result<Option<u64>, Error> {
         let mtime = self.core.master.now();
         let mut state = self.state.lock();
-        if state.lost {
+        if state.lost || (claimed && !state.may_write()) {
+            let lost = state.lost;
             drop(state);
             self.core.give_back(data.len() as u64);
-            return Err(Error::HandleLost(self.inode));
+            return match lost {
+                true => Err(Error::HandleLost(self.inode)),
+                false => Ok(None),
+            };
         }
         let offset = offset.unwrap_or_else(|| state.size());
         let before = state.dirty.bytes();
@@ -271,7 +287,7 @@ impl File {
         if kick {
             self.kick();
         }
-        Ok(offset)
+        Ok(Some(offset))
     }
 
     /// Something of it may be dirty for long enough: sends and commits it.
@@ -299,6 +315,7 @@ impl File {
     pub(crate) fn lose(&self) {
         let mut state = self.state.lock();
         state.lost = true;
+        state.claimed = false;
         let mut bytes = state.dirty.cut(0);
         bytes += state.batches.drain(..).map(|b| b.bytes).sum::<u64>();
         drop(state);
@@ -316,6 +333,7 @@ impl File {
             state.failed(Error::PerhapsUnsynced(self.inode));
         }
         state.session = session;
+        state.claimed = false;
         state.index = 0;
         state.moved = true;
         drop(state);
@@ -364,6 +382,11 @@ impl State {
     pub(super) fn size(&self) -> u64 {
         let sent = self.batches.iter().map(Batch::end).max().unwrap_or(0);
         self.attr.size.max(sent).max(self.dirty.end())
+    }
+
+    /// Whether written bytes are taken in.
+    pub(super) fn may_write(&self) -> bool {
+        self.claimed && !self.sharing
     }
 
     /// Forgets what the content is: it is asked for before the next read.

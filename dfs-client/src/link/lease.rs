@@ -23,6 +23,8 @@ pub(crate) struct Source {
 #[derive(Debug, Clone)]
 pub(crate) struct Told<T> {
     pub(crate) source: Source,
+    /// It came with the write lease on the file.
+    pub(crate) writes: bool,
     pub(crate) answer: T,
 }
 

@@ -296,12 +296,17 @@ impl Master {
         let Logged {
             index,
             leased,
+            writes,
             answer,
         } = logged;
         self.seen_index.fetch_max(index, Ordering::AcqRel);
         let stamp = leased.then_some(stamp);
         let source = Source { index, stamp };
-        Told { source, answer }
+        Told {
+            source,
+            writes,
+            answer,
+        }
     }
 
     /// Hangs at the master until a lock would be granted; `false` says to ask again. To be dropped

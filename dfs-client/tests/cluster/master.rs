@@ -127,6 +127,18 @@ impl Master for Served {
         world.logged(world.view(inode)?)
     }
 
+    async fn claim(self, _: Context, session: SessionId, inode: InodeId) -> Answer<View> {
+        let world = self.world.lock();
+        world.known(session)?;
+        let viewed = world.logged(world.view(inode)?)?;
+        // There is nobody else.
+        Ok(Logged {
+            leased: true,
+            writes: true,
+            ..viewed
+        })
+    }
+
     async fn locate(
         self,
         _: Context,

@@ -109,6 +109,7 @@ impl World {
         Ok(Logged {
             index: self.index,
             leased: false,
+            writes: false,
             answer,
         })
     }

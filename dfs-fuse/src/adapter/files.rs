@@ -18,6 +18,8 @@ pub(super) struct Write<'a> {
     pub(super) offset: u64,
     pub(super) data: &'a [u8],
     pub(super) kill_privileges: bool,
+    /// The kernel writes back what was changed through a mapping.
+    pub(super) from_cache: bool,
     pub(super) flags: OpenFlags,
 }
 
@@ -141,12 +143,20 @@ impl Adapter {
             offset,
             data,
             kill_privileges: kill,
+            from_cache,
             flags,
         } = *write;
         let asked = asked("write", inode);
         let Some(held) = self.files.get(handle) else {
             return reply.error(Errno::EBADF);
         };
+        if from_cache {
+            let data = Bytes::copy_from_slice(data);
+            let len = u32::try_from(data.len()).expect("a request is at most a few MiB");
+            let work = async move { held.file.write_back(offset, &data, kill).await };
+            let wrote = move |reply: ReplyWrite, ()| reply.written(len);
+            return self.answers.later(asked, reply, work, wrote);
+        }
         let sync = sync_of(flags.0);
         let len = u32::try_from(data.len()).expect("a request is at most a few MiB");
         let invalidator = self.invalidator.clone();

@@ -224,6 +224,7 @@ impl Filesystem for Adapter {
             offset,
             data,
             kill_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            from_cache: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             flags,
         };
         self.write_file(&write, reply);

@@ -14,7 +14,7 @@ use crate::{
         reader::Reader,
         space::Reserve,
     },
-    lease::{Leases, Moments, Seats},
+    lease::{Leases, Lend, Moments, Seats},
     locks::Lines,
     metrics::Metrics,
     raft::Group,
@@ -68,8 +68,8 @@ pub struct Leader {
     pub seats: Mutex<Seats>,
     /// What they may keep.
     pub leases: Mutex<Leases>,
-    /// A change has given its names back.
-    pub names_freed: Notify,
+    /// A change has ended, and given back what it held of them.
+    pub eased: Notify,
     /// Who waits for locks. The tables are read while it is held, never the other way round.
     pub lines: Mutex<Lines>,
     /// The orders.
@@ -107,9 +107,15 @@ impl Leader {
         Copies::of(self.copies.0, self.copies.1, self.roster.lock().len())
     }
 
-    /// Has a session keep what it is told of these inodes, if it may.
-    pub fn lend(&self, session: SessionId, inodes: impl IntoIterator<Item = InodeId>) -> bool {
-        self.leases.lock().grant(session, inodes, self.now())
+    /// Has a session keep what it is told of these inodes, if it may; also the `bytes` of a file.
+    pub fn lend(
+        &self,
+        session: SessionId,
+        inodes: impl IntoIterator<Item = InodeId>,
+        bytes: bool,
+    ) -> Lend {
+        let now = self.now();
+        self.leases.lock().grant(session, inodes, bytes, now)
     }
 
     /// Proposes an act of the leader's own, for which there is nothing to tell but that it is done.

@@ -68,6 +68,7 @@ impl Reader {
         Ok(Logged {
             index,
             leased,
+            writes: false,
             answer,
         })
     }
@@ -164,6 +165,7 @@ impl Reader {
                 return Ok(Logged {
                     index,
                     leased,
+                    writes: false,
                     answer: Listing { entries, complete },
                 });
             }
@@ -331,6 +333,7 @@ impl Reader {
         Ok(Logged {
             index: held.index,
             leased: false,
+            writes: false,
             answer: held::in_the_way(&held.answer, owner, wish),
         })
     }

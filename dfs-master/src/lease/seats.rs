@@ -24,8 +24,9 @@ const EVENTS_MAX: usize = 10_000;
 
 struct Seat {
     renewed: Duration,
-    /// Whether the session has told what it saw of the log and forgotten what an earlier leader
-    /// leased to it, or has never seen one.
+    /// Whether the session has told this leader what it saw of the log, or has never seen one.
+    known: watch::Sender<bool>,
+    /// Whether it has, besides, forgotten what an earlier leader leased to it.
     confirmed: watch::Sender<bool>,
     /// Numbered up to `last`, oldest first.
     events: VecDeque<Event>,
@@ -37,8 +38,10 @@ struct Seat {
 /// Whether a session has acknowledged an event.
 #[derive(Debug)]
 pub enum Heard {
-    /// It has, or it has ended, or it may not use its leases any more.
+    /// It has, or it has ended.
     Yes,
+    /// It has not, and may not use what it keeps any more. What it wrote it may have still.
+    Silent,
     /// Not yet: look again when this changes, or at this moment.
     NotYet(watch::Receiver<u64>, Duration),
 }
@@ -76,8 +79,8 @@ impl Seats {
         self.seat(session, now, true);
     }
 
-    /// A session is known from before this leader. It may have seen what a power cut took, and
-    /// keeps what it was leased: it is told to forget that, and not served before it has.
+    /// A session is known from before this leader. It may have seen what a power cut took, and is not
+    /// served before it has told that; and it keeps what it was leased, and is told to forget that.
     pub fn keep(&mut self, session: SessionId, now: Duration) {
         self.seat(session, now, false);
         self.tell(session, Event::ForgetAll);
@@ -101,6 +104,7 @@ impl Seats {
             session,
             Seat {
                 renewed: now,
+                known: watch::Sender::new(confirmed),
                 confirmed: watch::Sender::new(confirmed),
                 events: VecDeque::new(),
                 last,
@@ -120,18 +124,24 @@ impl Seats {
         self.seats.contains_key(&session)
     }
 
-    /// Whether it has told what it saw; `None` if it is not open.
+    /// Whether it keeps nothing from before this leader; `None` if it is not open.
     pub fn is_confirmed(&self, session: SessionId) -> Option<bool> {
         self.seats
             .get(&session)
             .map(|seat| *seat.confirmed.borrow())
     }
 
-    /// Becomes true when the session is confirmed, and closes when it ends.
-    pub fn confirmation(&self, session: SessionId) -> Option<watch::Receiver<bool>> {
-        self.seats
-            .get(&session)
-            .map(|seat| seat.confirmed.subscribe())
+    /// It has told what it saw, and the log has it.
+    pub fn is_known(&self, session: SessionId) {
+        if let Some(seat) = self.seats.get(&session) {
+            seat.known
+                .send_if_modified(|known| !std::mem::replace(known, true));
+        }
+    }
+
+    /// Becomes true when the session has told what it saw, and closes when it ends.
+    pub fn acquaintance(&self, session: SessionId) -> Option<watch::Receiver<bool>> {
+        self.seats.get(&session).map(|seat| seat.known.subscribe())
     }
 
     /// How many are open.
@@ -191,9 +201,10 @@ impl Seats {
             return Heard::Yes;
         };
         let until = seat.renewed + LEASE_TERM + LEASE_SLACK;
-        match *seat.heard.borrow() >= number || now >= until {
-            true => Heard::Yes,
-            false => Heard::NotYet(seat.heard.subscribe(), until),
+        match (*seat.heard.borrow() >= number, now >= until) {
+            (true, _) => Heard::Yes,
+            (false, true) => Heard::Silent,
+            (false, false) => Heard::NotYet(seat.heard.subscribe(), until),
         }
     }
 
@@ -341,7 +352,7 @@ mod tests {
             panic!("nothing was acknowledged");
         };
         assert_eq!(until, at(18) + LEASE_SLACK);
-        assert!(matches!(seats.heard(SESSION, told, until), Heard::Yes));
+        assert!(matches!(seats.heard(SESSION, told, until), Heard::Silent));
         seats.renew(SESSION, at(13));
         assert!(matches!(
             seats.heard(SESSION, told, until),

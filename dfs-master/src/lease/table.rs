@@ -1,4 +1,5 @@
-//! Who may keep what they were told: read leases, and the changes that end them. Pure.
+//! Who may keep what they were told, and who may write without telling: read and write leases, and
+//! the changes that end them. Pure.
 //!
 //! A session that is answered about an inode may keep the answer until it is told that the inode
 //! changes: it holds a read lease. A change marks what it touches, is told who else holds it, waits
@@ -7,8 +8,14 @@
 //!
 //! A lease on a directory covers its names, those that are absent too. A change of one name takes
 //! back that name and the attributes, and leaves the rest; any other lease is gone when it was
-//! recalled. A directory that several sessions keep fighting over is hot for a while: nobody holds
+//! recalled, but for a file whose attributes alone change: what is kept of its bytes is still right,
+//! and whoever keeps them will have to be told when they change. A directory that several sessions keep fighting over is hot for a while: nobody holds
 //! it, and nobody has to be waited for.
+//!
+//! A session that was left alone with a file by a change of its own may hold the write lease: then
+//! nobody else is answered about the file before the writer has shared what it wrote (elsewhere). The
+//! writer holds a read lease, too, and both do not age: they end with a recall, the close, or the
+//! session.
 
 use dfs_proto::{
     id::{InodeId, SessionId},
@@ -47,6 +54,19 @@ pub struct Touched {
     pub content: bool,
 }
 
+/// What becomes of an answer about some inodes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lend {
+    /// It may be kept.
+    Kept,
+    /// It may be given, and not be kept.
+    NotKept,
+    /// It may be older than what others have written to these inodes.
+    Written(Vec<InodeId>),
+    /// A change of another session is under way, and to be waited for by who wants to keep bytes.
+    Changing,
+}
+
 /// A change that has begun.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Begun {
@@ -56,10 +76,27 @@ pub struct Begun {
     marks: Vec<(InodeId, Option<u64>, bool)>,
     /// Who has to forget what before it may be applied.
     pub recalls: Vec<(SessionId, Recall)>,
+    /// The session was recalled by a change that is under way: if it makes this one in order to
+    /// answer, it must not wait for others to forget, who may be in the same position.
+    pub answers: bool,
+    /// Those of the recalled that hold write leases: what they wrote has to be waited for.
+    pub writers: Vec<SessionId>,
+}
+
+/// Who holds the write lease on a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Writer {
+    /// Which session.
+    pub session: SessionId,
+    /// Tells this lease from an earlier one of the same session.
+    pub claim: u64,
+    /// The number of the event by which it was asked to share, if it was.
+    pub asked: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
+    writer: Option<Writer>,
     holders: Vec<(SessionId, Duration)>,
     /// The sessions whose changes are under way, once for each.
     changers: Vec<SessionId>,
@@ -78,6 +115,10 @@ pub struct Leases {
     swept: usize,
     /// Names whose changes are under way: one at a time for each.
     names: BTreeSet<(InodeId, Name)>,
+    /// Files whose write leases are being claimed: one at a time for each.
+    claims: BTreeSet<InodeId>,
+    /// Write leases given so far.
+    claimed: u64,
 }
 
 impl Default for Leases {
@@ -86,6 +127,8 @@ impl Default for Leases {
             shards: (0..SHARDS).map(|_| HashMap::new()).collect(),
             swept: 0,
             names: BTreeSet::new(),
+            claims: BTreeSet::new(),
+            claimed: 0,
         }
     }
 }
@@ -100,6 +143,32 @@ impl Held {
 
     fn is_idle(&self, now: Duration) -> bool {
         self.holders.is_empty() && self.changers.is_empty() && now >= self.hot_until
+    }
+
+    /// Another session that holds the write lease.
+    fn foreign_writer(&self, session: SessionId) -> Option<SessionId> {
+        let writer = self.writer.map(|writer| writer.session);
+        writer.filter(|writer| *writer != session)
+    }
+
+    fn is_changed_by_others(&self, session: SessionId) -> bool {
+        self.changers.iter().any(|changer| *changer != session)
+    }
+
+    fn holds(&self, session: SessionId) -> bool {
+        self.holders.iter().any(|(one, _)| *one == session)
+    }
+
+    /// Forgets holders whose leases are too old. That of the writer does not age.
+    fn age(&mut self, now: Duration) {
+        let writer = self.writer.map(|writer| writer.session);
+        self.holders
+            .retain(|(one, since)| !is_over(*since, now) || writer == Some(*one));
+    }
+
+    fn let_go(&mut self, gone: impl Fn(SessionId) -> bool) {
+        self.holders.retain(|(one, _)| !gone(*one));
+        self.writer = self.writer.filter(|writer| !gone(writer.session));
     }
 }
 
@@ -124,27 +193,86 @@ impl Leases {
     }
 
     /// Gives `session` leases on these inodes, whose rows it is being answered from and which
-    /// cannot be changed meanwhile: on all or, answering `false`, not on all.
+    /// cannot be changed meanwhile: on all, if the answer is [`Lend::Kept`]. Who wants to keep
+    /// `bytes` has to wait for changes of others, but for those that wait for it.
     pub fn grant(
         &mut self,
         session: SessionId,
         inodes: impl IntoIterator<Item = InodeId>,
+        bytes: bool,
         now: Duration,
-    ) -> bool {
+    ) -> Lend {
         let full = self.shards[0].len() > INODES_MAX / SHARDS;
         let mut all = !full;
+        let mut written = Vec::new();
         for inode in inodes {
-            if !all {
-                break;
-            }
-            let held = self.shard(inode).entry(inode).or_default();
-            let foreign = held.changers.iter().any(|changer| *changer != session);
-            all = !foreign && now >= held.hot_until;
-            if all {
+            let shard = self.shard(inode);
+            let held = match all {
+                true => shard.entry(inode).or_default(),
+                false => match shard.get_mut(&inode) {
+                    Some(held) => held,
+                    None => continue,
+                },
+            };
+            if held.foreign_writer(session).is_some() {
+                written.push(inode);
+            } else if held.is_changed_by_others(session) {
+                if bytes && !held.holds(session) {
+                    return Lend::Changing;
+                }
+                all = false;
+            } else if now < held.hot_until {
+                all = false;
+            } else if all && written.is_empty() {
                 held.hold(session, now);
             }
         }
-        all
+        match (written.is_empty(), all) {
+            (false, _) => Lend::Written(written),
+            (true, true) => Lend::Kept,
+            (true, false) => Lend::NotKept,
+        }
+    }
+
+    /// Who holds the write lease on a file, if that is not `session`.
+    pub fn writer(&mut self, inode: InodeId, session: SessionId) -> Option<Writer> {
+        let writer = self.shard(inode).get(&inode)?.writer;
+        writer.filter(|writer| writer.session != session)
+    }
+
+    /// This writer was asked to share by the event of this number.
+    pub fn asked(&mut self, inode: InodeId, claim: u64, number: u64) {
+        let held = self.shard(inode).get_mut(&inode);
+        let writer = held.and_then(|held| held.writer.as_mut());
+        if let Some(writer) = writer.filter(|writer| writer.claim == claim) {
+            writer.asked = Some(number);
+        }
+    }
+
+    /// The writer has shared what it wrote, as it was asked to by the event of this number.
+    pub fn shared(&mut self, inode: InodeId, number: u64) {
+        if let Some(held) = self.shard(inode).get_mut(&inode) {
+            held.writer = held.writer.filter(|writer| writer.asked != Some(number));
+        }
+    }
+
+    /// A session holds these files open no more, or has ended.
+    pub fn closed(&mut self, session: SessionId, inodes: &[InodeId]) {
+        for inode in inodes {
+            if let Some(held) = self.shard(*inode).get_mut(inode) {
+                held.writer = held.writer.filter(|writer| writer.session != session);
+            }
+        }
+    }
+
+    /// Takes the turn to claim the write lease on a file, unless it is taken.
+    pub fn take_claim(&mut self, inode: InodeId) -> bool {
+        self.claims.insert(inode)
+    }
+
+    /// Gives it back.
+    pub fn give_claim_back(&mut self, inode: InodeId) {
+        self.claims.remove(&inode);
     }
 
     /// Takes these names for a change, unless one of them is taken.
@@ -167,6 +295,8 @@ impl Leases {
     pub fn begin(&mut self, session: SessionId, touched: Vec<Touched>, now: Duration) -> Begun {
         let mut marks = Vec::with_capacity(touched.len());
         let mut recalls = Vec::new();
+        let mut answers = false;
+        let mut writers = Vec::new();
         for Touched {
             inode,
             directory,
@@ -179,9 +309,11 @@ impl Leases {
                 held.last_changer = Some(session);
                 held.turn += 1;
             }
-            let foreign = held.changers.iter().any(|changer| *changer != session);
+            let foreign = held.is_changed_by_others(session);
+            answers |= foreign && content && held.holds(session);
             held.changers.push(session);
-            held.holders.retain(|(_, since)| !is_over(*since, now));
+            writers.extend(held.foreign_writer(session));
+            held.age(now);
             let others = held.holders.iter().filter(|(one, _)| *one != session);
             let others: Vec<SessionId> = others.map(|(one, _)| *one).collect();
             if !others.is_empty() {
@@ -201,12 +333,14 @@ impl Leases {
             };
             recalls.extend(others.into_iter().map(|other| (other, recall.clone())));
             let turn = (!foreign).then_some(held.turn);
-            marks.push((inode, turn, !directory || hot));
+            marks.push((inode, turn, hot || (!directory && content)));
         }
         Begun {
             session,
             marks,
             recalls,
+            answers,
+            writers,
         }
     }
 
@@ -224,12 +358,15 @@ impl Leases {
             if let Some(ours) = ours {
                 held.changers.swap_remove(ours);
             }
+            let recalled = |one: SessionId| {
+                let mut all = begun.recalls.iter();
+                all.any(|(other, recall)| *other == one && recall.inode == *inode)
+            };
             if *whole {
-                let recalled = |one: SessionId| {
-                    let mut all = begun.recalls.iter();
-                    all.any(|(other, recall)| *other == one && recall.inode == *inode)
-                };
-                held.holders.retain(|(one, _)| !recalled(*one));
+                held.let_go(recalled);
+            } else {
+                // Whoever wrote has committed that, and was told to ask again.
+                held.writer = held.writer.filter(|writer| !recalled(writer.session));
             }
             let undisturbed = *turn == Some(held.turn) && now >= held.hot_until;
             if told && undisturbed {
@@ -241,6 +378,26 @@ impl Leases {
             }
         }
         all
+    }
+
+    /// After a change of `session` whose answer it keeps: it holds the write lease on this file
+    /// from then on, if nobody else holds anything of it.
+    pub fn claim(&mut self, session: SessionId, inode: InodeId) -> bool {
+        self.claimed += 1;
+        let claim = self.claimed;
+        let Some(held) = self.shard(inode).get_mut(&inode) else {
+            return false;
+        };
+        let others = held.holders.iter().any(|(one, _)| *one != session);
+        let alone = held.holds(session) && !others && !held.is_changed_by_others(session);
+        if alone {
+            held.writer = Some(Writer {
+                session,
+                claim,
+                asked: None,
+            });
+        }
+        alone
     }
 
     /// The sessions that hold something in the part of the table that is swept next.
@@ -255,8 +412,8 @@ impl Leases {
     /// Time has passed: forgets, in that part, what is over.
     pub fn sweep(&mut self, now: Duration, is_open: impl Fn(SessionId) -> bool) {
         self.shards[self.swept].retain(|_, held| {
-            held.holders
-                .retain(|(session, since)| !is_over(*since, now) && is_open(*session));
+            held.age(now);
+            held.let_go(|session| !is_open(session));
             !held.is_idle(now)
         });
     }

@@ -25,6 +25,10 @@ fn file() -> Vec<Touched> {
     }]
 }
 
+fn lent(leases: &mut Leases, session: SessionId, inodes: [InodeId; 1], now: Duration) -> bool {
+    leases.grant(session, inodes, false, now) == Lend::Kept
+}
+
 fn entry(text: &str) -> Vec<Touched> {
     vec![Touched {
         inode: DIR,
@@ -37,7 +41,7 @@ fn entry(text: &str) -> Vec<Touched> {
 #[test]
 fn whoever_holds_a_file_is_recalled_once_and_has_to_ask_again() {
     let mut leases = Leases::default();
-    assert!(leases.grant(A, [FILE], at(0)) && leases.grant(B, [FILE], at(0)));
+    assert!(lent(&mut leases, A, [FILE], at(0)) && lent(&mut leases, B, [FILE], at(0)));
     let begun = leases.begin(A, file(), at(1));
     let recall = Recall {
         inode: FILE,
@@ -46,8 +50,8 @@ fn whoever_holds_a_file_is_recalled_once_and_has_to_ask_again() {
         content: true,
     };
     assert_eq!(begun.recalls, [(B, recall)]);
-    assert!(!leases.grant(B, [FILE], at(1)), "while it changes");
-    assert!(leases.grant(A, [FILE], at(1)), "its own change");
+    assert!(!lent(&mut leases, B, [FILE], at(1)), "while it changes");
+    assert!(lent(&mut leases, A, [FILE], at(1)), "its own change");
     assert!(leases.end(&begun, true, at(1)));
     let again = leases.begin(A, file(), at(2));
     assert_eq!(again.recalls, []);
@@ -63,7 +67,7 @@ fn whoever_holds_a_file_is_recalled_once_and_has_to_ask_again() {
 #[test]
 fn a_directory_loses_the_name_and_keeps_the_rest() {
     let mut leases = Leases::default();
-    assert!(leases.grant(B, [DIR], at(0)));
+    assert!(lent(&mut leases, B, [DIR], at(0)));
     for (second, text) in [(2, "one"), (4, "two")] {
         let begun = leases.begin(A, entry(text), at(second));
         let (who, recall) = &begun.recalls[0];
@@ -79,15 +83,15 @@ fn what_is_fought_over_is_held_by_nobody_for_a_while() {
     let mut whole = 0;
     for turn in 0..100 {
         let now = Duration::from_millis(turn * 10);
-        leases.grant(B, [DIR], now);
+        lent(&mut leases, B, [DIR], now);
         let begun = leases.begin(A, entry("x"), now);
         whole += begun.recalls.iter().filter(|(_, r)| r.whole).count();
         assert!(turn < 4 || begun.recalls.is_empty());
         leases.end(&begun, true, now);
     }
     assert_eq!(whole, 1);
-    assert!(!leases.grant(B, [DIR], at(2)));
-    assert!(leases.grant(B, [DIR], at(3)));
+    assert!(!lent(&mut leases, B, [DIR], at(2)));
+    assert!(lent(&mut leases, B, [DIR], at(3)));
 }
 
 #[test]
@@ -119,7 +123,10 @@ fn names_are_changed_one_at_a_time() {
 #[test]
 fn what_is_over_is_swept_away() {
     let mut leases = Leases::default();
-    leases.grant(A, (0..1000).map(InodeId), at(0));
+    assert_eq!(
+        leases.grant(A, (0..1000).map(InodeId), false, at(0)),
+        Lend::Kept
+    );
     let unfinished = leases.begin(B, file(), at(0));
     assert_eq!(leases.len(), 1000);
     for _ in 0..SHARDS {
@@ -136,12 +143,91 @@ fn what_is_over_is_swept_away() {
     assert!(leases.is_empty());
 }
 
+/// Has A write to the file.
+fn written() -> Leases {
+    let mut leases = Leases::default();
+    let begun = leases.begin(A, file(), at(0));
+    assert!(leases.end(&begun, true, at(0)) && leases.claim(A, FILE));
+    leases
+}
+
+#[test]
+fn nobody_is_answered_about_a_file_before_its_writer_has_shared() {
+    let mut leases = written();
+    assert!(lent(&mut leases, A, [FILE], at(1)), "the writer itself");
+    assert_eq!(
+        leases.grant(B, [FILE], true, at(1)),
+        Lend::Written(vec![FILE])
+    );
+    let writer = leases.writer(FILE, B).expect("A writes");
+    assert_eq!((writer.session, writer.asked), (A, None));
+    leases.asked(FILE, writer.claim, 7);
+    leases.shared(FILE, 6);
+    assert_eq!(leases.writer(FILE, B).expect("still").asked, Some(7));
+    leases.shared(FILE, 7);
+    assert_eq!(leases.writer(FILE, B), None);
+    assert!(lent(&mut leases, B, [FILE], at(1)));
+    assert!(!leases.claim(A, FILE), "B keeps what it was told");
+    let again = leases.begin(A, file(), at(2));
+    assert_eq!((again.recalls.len(), again.writers.len()), (1, 0));
+    assert!(leases.end(&again, true, at(2)) && leases.claim(A, FILE));
+    leases.asked(FILE, writer.claim, 9);
+    assert_eq!(leases.writer(FILE, B).expect("anew").asked, None);
+}
+
+#[test]
+fn a_writer_is_recalled_by_any_change_of_the_file_and_does_not_age() {
+    for content in [true, false] {
+        let mut leases = written();
+        let mut touched = file();
+        touched[0].content = content;
+        let begun = leases.begin(B, touched, at(1000));
+        assert_eq!((begun.recalls[0].0, &begun.writers), (A, &vec![A]));
+        assert!(leases.end(&begun, true, at(1000)));
+        assert_eq!(leases.writer(FILE, B), None);
+    }
+}
+
+#[test]
+fn a_closed_file_is_written_by_nobody() {
+    let mut leases = written();
+    leases.closed(B, &[FILE]);
+    assert!(leases.writer(FILE, B).is_some());
+    leases.closed(A, &[FILE]);
+    assert!(lent(&mut leases, B, [FILE], at(1)));
+}
+
+#[test]
+fn who_wants_bytes_waits_for_a_change_unless_it_is_waited_for() {
+    let mut leases = Leases::default();
+    assert!(lent(&mut leases, B, [FILE], at(0)));
+    let begun = leases.begin(A, file(), at(1));
+    let third = SessionId(3);
+    assert_eq!(leases.grant(third, [FILE], true, at(1)), Lend::Changing);
+    assert_eq!(leases.grant(B, [FILE], true, at(1)), Lend::NotKept);
+    let answer = leases.begin(B, file(), at(1));
+    assert!(answer.answers && !begun.answers);
+    leases.end(&answer, true, at(1));
+    leases.end(&begun, true, at(1));
+    assert_eq!(leases.grant(third, [FILE], true, at(1)), Lend::Kept);
+}
+
+#[test]
+fn write_leases_are_claimed_one_at_a_time() {
+    let mut leases = Leases::default();
+    assert!(leases.take_claim(FILE) && !leases.take_claim(FILE) && leases.take_claim(DIR));
+    leases.give_claim_back(FILE);
+    assert!(leases.take_claim(FILE));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Read(u64, u64),
     Begin(u64, u64),
     Apply(usize),
     End(usize),
+    Write(u64, u64),
+    Share(u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -150,6 +236,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (1u64..4, 0u64..3).prop_map(|(s, i)| Step::Begin(s, i)),
         (0usize..8).prop_map(Step::Apply),
         (0usize..8).prop_map(Step::End),
+        (1u64..4, 1u64..3).prop_map(|(s, i)| Step::Write(s, i)),
+        (1u64..3).prop_map(Step::Share),
     ];
     prop::collection::vec(step, 1..200)
 }
@@ -165,7 +253,8 @@ struct Under {
 proptest! {
     /// Nobody ever keeps a version of an inode that is not the newest, but the one who is about
     /// to be told so. The oracle is a version for each inode, and for each session the version
-    /// that it keeps, and the newest that it has heard of, below which it keeps nothing.
+    /// that it keeps, and the newest that it has heard of, below which it keeps nothing; and for
+    /// each inode the session that writes to it, telling nobody, which makes a version each time.
     #[test]
     fn nobody_keeps_what_has_changed(steps in steps()) {
         let mut leases = Leases::default();
@@ -173,13 +262,37 @@ proptest! {
         let mut kept: HashMap<(u64, u64), u64> = HashMap::new();
         let mut heard: HashMap<(u64, u64), u64> = HashMap::new();
         let mut under: Vec<Under> = Vec::new();
+        let mut writers: HashMap<u64, u64> = HashMap::new();
         for (tick, step) in steps.into_iter().enumerate() {
             let now = Duration::from_millis(tick as u64 * 700);
             match step {
+                Step::Write(session, inode) => {
+                    if writers.get(&inode) == Some(&session) {
+                        let version = &mut versions[usize::try_from(inode).unwrap()];
+                        *version += 1;
+                        kept.insert((session, inode), *version);
+                        heard.insert((session, inode), *version);
+                    }
+                }
+                Step::Share(inode) => {
+                    let writer = leases.writer(InodeId(inode), SessionId(0));
+                    let ours = writers.remove(&inode).map(SessionId);
+                    prop_assert!(ours.is_none() || ours == writer.map(|w| w.session));
+                    if let Some(writer) = writer {
+                        leases.asked(InodeId(inode), writer.claim, tick as u64);
+                        leases.shared(InodeId(inode), tick as u64);
+                    }
+                }
                 Step::Read(session, inode) => {
+                    let writer = writers.get(&inode).filter(|writer| **writer != session);
+                    if writer.is_some() {
+                        let lend = leases.grant(SessionId(session), [InodeId(inode)], false, now);
+                        prop_assert_eq!(lend, Lend::Written(vec![InodeId(inode)]));
+                        continue;
+                    }
                     let newest = versions[usize::try_from(inode).unwrap()];
                     heard.insert((session, inode), newest);
-                    if leases.grant(SessionId(session), [InodeId(inode)], now) {
+                    if lent(&mut leases, SessionId(session), [InodeId(inode)], now) {
                         kept.insert((session, inode), newest);
                     }
                 }
@@ -188,11 +301,14 @@ proptest! {
                         inode: InodeId(inode),
                         directory: inode == 0,
                         names: Vec::new(),
-                        content: false,
+                        content: inode != 0,
                     }];
                     let begun = leases.begin(SessionId(session), touched, now);
                     for (other, _) in &begun.recalls {
                         kept.remove(&(other.0, inode));
+                        if writers.get(&inode) == Some(&other.0) {
+                            writers.remove(&inode);
+                        }
                     }
                     under.push(Under { session, inode, begun, applied: None });
                 }
@@ -216,7 +332,12 @@ proptest! {
                         let is_news = version >= *newest;
                         *newest = version.max(*newest);
                         let whose = (one.session, one.inode);
-                        match leases.end(&one.begun, true, now) {
+                        let file = InodeId(one.inode);
+                        let told = leases.end(&one.begun, true, now);
+                        if told && one.inode != 0 && leases.claim(SessionId(one.session), file) {
+                            writers.insert(one.inode, one.session);
+                        }
+                        match told {
                             true if is_news => kept.insert(whose, version),
                             // It takes the place of what was kept, and is not.
                             false if is_news => kept.remove(&whose),
@@ -225,6 +346,10 @@ proptest! {
                     }
                 }
                 Step::Apply(_) | Step::End(_) => {}
+            }
+            for (inode, writer) in &writers {
+                let others = kept.keys().any(|(one, of)| of == inode && one != writer);
+                prop_assert!(!others, "{inode} is written by {writer} and kept by others");
             }
             for ((session, inode), version) in &kept {
                 let mine = under.iter().any(|u| u.session == *session && u.inode == *inode);

@@ -8,12 +8,13 @@ use crate::{
         command::{Act, Grant, Outcome},
         leader::{Leader, unexpected},
     },
+    lease::Lend,
 };
 use dfs_proto::{
     change::{Change, Changed, Logged, Make, RangeMode, Ticket},
     error::FsError,
     extent::BLOCK_BYTES_MAX,
-    id::MinionId,
+    id::{InodeId, MinionId, SessionId},
 };
 
 impl Leader {
@@ -42,8 +43,27 @@ impl Leader {
             _ => None,
         };
         let opens = match &change {
-            Change::Open { inode, .. } | Change::Lock { inode, .. } => self.lend(session, [*inode]),
+            Change::Open { inode, .. } | Change::Lock { inode, .. } => {
+                self.lend_opened(session, *inode).await
+            }
             _ => false,
+        };
+        // Who made or emptied a file is left alone with it.
+        let alone = match (&change, &made) {
+            (
+                Change::Open {
+                    inode, truncate, ..
+                },
+                _,
+            ) => truncate.then_some(*inode),
+            (Change::Make { what, .. }, Some((inode, _))) => {
+                (*what == Make::File { open: true }).then_some(*inode)
+            }
+            _ => None,
+        };
+        let closed = match &change {
+            Change::Close { inodes } => inodes.clone(),
+            _ => Vec::new(),
         };
         let touch = self.touch(session, &change, made).await?;
         let proposed = self
@@ -69,11 +89,28 @@ impl Leader {
         // An answer that was given before is of then, and may have changed since.
         let fresh = answer.is_ok() && index == entry;
         let kept = self.touched(&touch, fresh) || opens;
+        let leased = kept && fresh;
+        let claim = |inode| self.leases.lock().claim(session, inode);
+        let writes = leased && alone.is_some_and(claim);
+        if !closed.is_empty() {
+            self.leases.lock().closed(session, &closed);
+        }
         answer.map(|answer| Logged {
             index: self.moments.tell(index),
-            leased: kept && fresh,
+            leased,
+            writes,
             answer,
         })
+    }
+
+    /// Has a session keep what it will be told of a file that it opens.
+    async fn lend_opened(&self, session: SessionId, inode: InodeId) -> bool {
+        if !self.keeps_nothing(session) {
+            return false;
+        }
+        self.everyone_is_confirmed().await;
+        self.share(session, &[inode]).await;
+        self.lend(session, [inode], false) == Lend::Kept
     }
 
     fn place(&self, avoid: &[MinionId], near: Option<MinionId>) -> Result<Grant, FsError> {

@@ -3,7 +3,7 @@
 use super::locks;
 use crate::{
     engine::{command::Act, leader::Leader},
-    lease::{LEASE_TERM, TERM},
+    lease::{LEASE_TERM, Lend, TERM},
     namespace::{lookup, xattr},
     tables::txn::View as TablesView,
 };
@@ -18,11 +18,15 @@ use dfs_proto::{
     session::{BadReplica, Events, LockHeld, LockWish, SessionGrant, SessionHello},
     view::{Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Listing, Space, View},
 };
+use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use tarpc::context::Context;
+use tokio::task::JoinError;
 
 /// How long a session from before this leader may take to tell what it saw.
-const CONFIRM_WAIT: Duration = Duration::from_secs(5);
+const KNOWN_WAIT: Duration = Duration::from_secs(5);
+/// How often the writers of files in a listing are asked to share, at the most.
+const SHARE_ROUNDS: u32 = 3;
 /// The longest that `events` hangs.
 const HANG: Duration = Duration::from_millis(2500);
 
@@ -39,12 +43,12 @@ impl MasterService {
     async fn read<T, Inodes: IntoIterator<Item = InodeId>>(
         &self,
         session: SessionId,
-        read: impl FnOnce(&TablesView<'_>) -> Result<T, FsError>,
-        of: impl FnOnce(&T) -> Inodes,
+        read: impl Fn(&TablesView<'_>) -> Result<T, FsError>,
+        of: impl Fn(&T) -> Inodes,
     ) -> Result<Logged<T>, FsError> {
         self.check(session).await?;
-        let lend = |answer: &T| self.leader.lend(session, of(answer));
-        self.leader.reader.lent(read, lend).map(|l| self.told(l))
+        let read = self.leader.read(session, false, read, of);
+        read.await.map(|l| self.told(l))
     }
 
     /// An answer as sessions are told it.
@@ -56,19 +60,13 @@ impl MasterService {
     /// A session that has told what it saw is served; one that has yet to is waited for.
     async fn check(&self, session: SessionId) -> Result<(), FsError> {
         let ended = || FsError::SessionEnded(session);
-        if self
-            .leader
-            .seats
-            .lock()
-            .is_confirmed(session)
-            .ok_or_else(ended)?
-        {
+        let acquaintance = self.leader.seats.lock().acquaintance(session);
+        let mut acquaintance = acquaintance.ok_or_else(ended)?;
+        if *acquaintance.borrow() {
             return Ok(());
         }
-        let confirmation = self.leader.seats.lock().confirmation(session);
-        let mut confirmation = confirmation.ok_or_else(ended)?;
-        let confirmed = confirmation.wait_for(|confirmed| *confirmed);
-        match tokio::time::timeout(CONFIRM_WAIT, confirmed).await {
+        let known = acquaintance.wait_for(|known| *known);
+        match tokio::time::timeout(KNOWN_WAIT, known).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(ended()),
             Err(_) => {
@@ -77,6 +75,10 @@ impl MasterService {
             }
         }
     }
+}
+
+fn unfinished(error: JoinError) -> FsError {
+    FsError::Unavailable(format!("a change was not finished: {error}"))
 }
 
 fn millis(time: Duration) -> u32 {
@@ -127,6 +129,7 @@ impl Master for MasterService {
         }
         let (confirms, mut news) = {
             let mut seats = leader.seats.lock();
+            seats.is_known(session);
             let before = seats.is_confirmed(session);
             // Forgets what was acknowledged.
             seats.after(session, after).ok_or_else(ended)?;
@@ -160,8 +163,6 @@ impl Master for MasterService {
         // In a task of its own: who gives up does not take back what was begun.
         let leader = self.leader;
         let changing = tokio::spawn(async move { leader.change(ticket, change).await });
-        let unfinished =
-            |error| FsError::Unavailable(format!("a change was not finished: {error}"));
         changing.await.map_err(unfinished)?
     }
 
@@ -211,8 +212,24 @@ impl Master for MasterService {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<View>, FsError> {
-        self.read(session, |view| lookup::view(view, inode), |_| [inode])
-            .await
+        self.check(session).await?;
+        let view = |view: &TablesView<'_>| lookup::view(view, inode);
+        let read = self.leader.read(session, true, view, |_| [inode]);
+        read.await.map(|viewed| self.told(viewed))
+    }
+
+    async fn claim(
+        self,
+        _: Context,
+        session: SessionId,
+        inode: InodeId,
+    ) -> Result<Logged<View>, FsError> {
+        self.check(session).await?;
+        // In a task of its own: who gives up does not take back what was begun.
+        let leader = self.leader.clone();
+        let claiming = tokio::spawn(async move { leader.claim(session, inode).await });
+        let claimed = claiming.await.map_err(unfinished)??;
+        Ok(self.told(claimed))
     }
 
     async fn locate(
@@ -237,14 +254,35 @@ impl Master for MasterService {
     ) -> Result<Logged<Listing>, FsError> {
         let limit = limit.min(ENTRIES_PER_ANSWER_MAX);
         self.check(session).await?;
-        let lend = |part: &Listing| {
-            let entries = part.entries.iter().filter(|_| attrs);
-            let inodes = entries.map(|entry| entry.inode).chain([inode]);
-            self.leader.lend(session, inodes)
-        };
-        let reader = &self.leader.reader;
-        let listing = reader.readdir(inode, after, limit, attrs, lend);
-        listing.map(|listing| self.told(listing))
+        let leader = &self.leader;
+        let lends = leader.keeps_nothing(session);
+        if lends {
+            leader.everyone_is_confirmed().await;
+        }
+        // Who goes on writing is not asked for ever: then nothing of the listing is kept.
+        let mut rounds = 0;
+        loop {
+            let written = Mutex::new(Vec::new());
+            let lend = |part: &Listing| {
+                let entries = part.entries.iter().filter(|_| attrs);
+                let inodes = entries.map(|entry| entry.inode).chain([inode]);
+                match lends.then(|| leader.lend(session, inodes, false)) {
+                    Some(Lend::Kept) => true,
+                    Some(Lend::Written(inodes)) => {
+                        written.lock().extend(inodes);
+                        false
+                    }
+                    Some(Lend::NotKept | Lend::Changing) | None => false,
+                }
+            };
+            let listing = leader.reader.readdir(inode, after, limit, attrs, lend)?;
+            let written = written.into_inner();
+            rounds += 1;
+            if written.is_empty() || rounds == SHARE_ROUNDS {
+                return Ok(self.told(listing));
+            }
+            leader.share(session, &written).await;
+        }
     }
 
     async fn readlink(

@@ -6,6 +6,7 @@ mod control;
 mod health;
 mod locks;
 mod master;
+mod share;
 mod touch;
 
 pub use admin::AdminService;

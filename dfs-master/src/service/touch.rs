@@ -46,7 +46,23 @@ impl Leader {
         if touched.is_empty() {
             return Ok(Touch::default());
         }
-        self.everyone_is_confirmed().await;
+        // What was written under an earlier leader has to be committed before it is forgotten.
+        let commits = matches!(change, Change::Commit { .. });
+        if !commits || self.keeps_nothing(session) {
+            self.everyone_is_confirmed().await;
+        }
+        let begun = Some(self.begin(session, touched, commits).await);
+        Ok(Touch { names, begun })
+    }
+
+    /// Marks what a change touches, and has it forgotten by everybody else.
+    /// Who `commits` because it was recalled itself waits for nobody.
+    pub(super) async fn begin(
+        &self,
+        session: SessionId,
+        touched: Vec<Touched>,
+        commits: bool,
+    ) -> Begun {
         let begun = self.leases.lock().begin(session, touched, self.now());
         let mut told = Vec::with_capacity(begun.recalls.len());
         for (other, recall) in &begun.recalls {
@@ -56,11 +72,16 @@ impl Leader {
                 .tell(*other, Event::Recall(recall.clone()));
             told.extend(number.map(|number| (*other, number)));
         }
-        for (other, number) in told {
-            self.has_heard(other, number).await;
+        if begun.answers && commits {
+            return begun;
         }
-        let begun = Some(begun);
-        Ok(Touch { names, begun })
+        for (other, number) in told {
+            match begun.writers.contains(&other) {
+                true => self.has_shared(other, number).await,
+                false => self.has_heard(other, number).await,
+            }
+        }
+        begun
     }
 
     /// Ends a change. Where it was applied (`told`), its session keeps the answer; answers whether
@@ -70,6 +91,11 @@ impl Leader {
         let kept = begun.is_some_and(|begun| self.leases.lock().end(begun, told, self.now()));
         self.give_back(&touch.names);
         kept
+    }
+
+    /// Whether a session keeps nothing from before this leader.
+    pub(super) fn keeps_nothing(&self, session: SessionId) -> bool {
+        self.seats.lock().is_confirmed(session) != Some(false)
     }
 
     /// It is not known whether a change will be applied: its marks stay, so that nobody keeps
@@ -83,6 +109,7 @@ impl Leader {
         loop {
             let now = self.now();
             let heard = self.seats.lock().heard(session, number, now);
+            // Who is silent does not use what it keeps.
             let Heard::NotYet(mut change, until) = heard else {
                 return;
             };
@@ -93,7 +120,7 @@ impl Leader {
 
     /// Under a new leader, a session from before may keep what it was leased, until it has said
     /// that it has forgotten, or for as long as a lease lasts without a renewal.
-    async fn everyone_is_confirmed(&self) {
+    pub(super) async fn everyone_is_confirmed(&self) {
         let mut unconfirmed = self.seats.lock().unconfirmed();
         if *unconfirmed.borrow() == 0 {
             return;
@@ -109,7 +136,7 @@ impl Leader {
             return;
         }
         loop {
-            let freed = self.names_freed.notified();
+            let freed = self.eased.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
             if self.leases.lock().take_names(names) {
@@ -120,10 +147,8 @@ impl Leader {
     }
 
     fn give_back(&self, names: &[(InodeId, Name)]) {
-        if !names.is_empty() {
-            self.leases.lock().give_back(names);
-            self.names_freed.notify_waiters();
-        }
+        self.leases.lock().give_back(names);
+        self.eased.notify_waiters();
     }
 
     /// What a change touches, as things are now.

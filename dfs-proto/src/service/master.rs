@@ -44,8 +44,13 @@ pub trait Master {
     async fn getattr(session: SessionId, inode: InodeId) -> Result<Logged<Attr>, FsError>;
 
     /// Attributes and content of `inode`, as `Open` gives them, for one that the session already
-    /// holds open.
+    /// holds open. Waits while another session changes it.
     async fn view(session: SessionId, inode: InodeId) -> Result<Logged<View>, FsError>;
+
+    /// As `view`, and with the write lease on the file, if the answer says so (`writes`): nobody else
+    /// keeps anything of it, nor is answered about it before this session was told `Share` or
+    /// `Recall`. For files that the session holds open; it ends with the close.
+    async fn claim(session: SessionId, inode: InodeId) -> Result<Logged<View>, FsError>;
 
     /// Where the bytes of `inode` from `from` on are, up to a limit of extents.
     async fn locate(

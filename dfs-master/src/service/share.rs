@@ -1,0 +1,190 @@
+//! Write leases: asked for by who is about to write, and shared with who wants to know what was
+//! written.
+//!
+//! A session with the write lease on a file answers for it alone. Before anybody else is told
+//! anything of the file, the writer is asked to commit what it has; who does not answer is fenced, and
+//! what it had not committed is lost with its session.
+
+use crate::{
+    engine::leader::Leader,
+    lease::{Heard, Lend, Touched, Writer},
+    namespace::lookup,
+    tables::txn::View as TablesView,
+};
+use dfs_proto::{
+    change::Logged,
+    error::FsError,
+    id::{InodeId, SessionId},
+    session::Event,
+    view::View,
+};
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long a claim waits for those before it.
+const CLAIMS_WAIT: Duration = Duration::from_secs(60);
+/// How long who wants to keep bytes waits for the changes of others.
+const CHANGES_WAIT: Duration = Duration::from_secs(10);
+/// How long a writer that renews its session may take to commit what it has.
+const SHARE_MAX: Duration = Duration::from_secs(60);
+
+impl Leader {
+    /// What the tables answer to a session, which holds leases on the inodes that `of` names from
+    /// then on, if it can. Others that write to them share that before.
+    pub(super) async fn read<T, Inodes: IntoIterator<Item = InodeId>>(
+        &self,
+        session: SessionId,
+        bytes: bool,
+        read: impl Fn(&TablesView<'_>) -> Result<T, FsError>,
+        of: impl Fn(&T) -> Inodes,
+    ) -> Result<Logged<T>, FsError> {
+        let until = Instant::now() + CHANGES_WAIT;
+        // Who has yet to forget what an earlier leader leased to it is answered from that, at once:
+        // it may be waiting for the answer in order to forget.
+        let lends = self.keeps_nothing(session);
+        if lends {
+            self.everyone_is_confirmed().await;
+        }
+        loop {
+            let eased = self.eased.notified();
+            tokio::pin!(eased);
+            eased.as_mut().enable();
+            let mut lend = Lend::NotKept;
+            let answer = self.reader.lent(&read, |answer| {
+                if lends {
+                    lend = self.lend(session, of(answer), bytes);
+                }
+                lend == Lend::Kept
+            })?;
+            match lend {
+                Lend::Kept | Lend::NotKept => return Ok(answer),
+                Lend::Written(written) => self.share(session, &written).await,
+                Lend::Changing => {
+                    if timeout_at(until, eased).await.is_err() {
+                        return Ok(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has the writers of these files commit what they have; afterwards they are writers no more,
+    /// unless they ask again.
+    pub(super) async fn share(&self, session: SessionId, written: &[InodeId]) {
+        let mut told = Vec::with_capacity(written.len());
+        for inode in written {
+            let writer = self.leases.lock().writer(*inode, session);
+            let Some(Writer {
+                session: writer,
+                claim,
+                asked,
+            }) = writer
+            else {
+                continue;
+            };
+            let number = match asked {
+                Some(number) => Some(number),
+                None => {
+                    let number = self.seats.lock().tell(writer, Event::Share(*inode));
+                    if let Some(number) = number {
+                        self.leases.lock().asked(*inode, claim, number);
+                    }
+                    number
+                }
+            };
+            told.push((*inode, writer, number));
+        }
+        for (inode, writer, number) in told {
+            match number {
+                Some(number) => {
+                    self.has_shared(writer, number).await;
+                    self.leases.lock().shared(inode, number);
+                }
+                None => self.leases.lock().closed(writer, &[inode]),
+            }
+        }
+    }
+
+    /// Waits until a writer has acknowledged an event, having committed what it had before; fences
+    /// it if it is silent, or takes too long.
+    pub(super) async fn has_shared(&self, writer: SessionId, number: u64) {
+        let late = self.now() + SHARE_MAX;
+        loop {
+            let now = self.now();
+            let heard = self.seats.lock().heard(writer, number, now);
+            match heard {
+                Heard::Yes => return,
+                Heard::NotYet(mut change, until) if now < late => {
+                    let wait = until.min(late).saturating_sub(now);
+                    let _ = timeout(wait, change.changed()).await;
+                }
+                Heard::Silent | Heard::NotYet(..) => {
+                    tracing::info!(
+                        session = %writer,
+                        "session wrote what others ask for, and does not answer: fenced"
+                    );
+                    if let Err(error) = self.end_session(writer).await {
+                        tracing::warn!(session = %writer, "could not be fenced: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a session the write lease on a file, if nobody came in between, and answers what the
+    /// file is.
+    pub(super) async fn claim(
+        &self,
+        session: SessionId,
+        inode: InodeId,
+    ) -> Result<Logged<View>, FsError> {
+        let turn = timeout(CLAIMS_WAIT, self.take_claim(inode)).await;
+        turn.map_err(|_| FsError::Unavailable("earlier writers of the file".to_owned()))?;
+        let claimed = self.claim_next(session, inode).await;
+        self.leases.lock().give_claim_back(inode);
+        self.eased.notify_waiters();
+        claimed
+    }
+
+    async fn claim_next(
+        &self,
+        session: SessionId,
+        inode: InodeId,
+    ) -> Result<Logged<View>, FsError> {
+        self.everyone_is_confirmed().await;
+        let touched = Touched {
+            inode,
+            directory: false,
+            names: Vec::new(),
+            content: true,
+        };
+        let begun = self.begin(session, vec![touched], false).await;
+        let (mut ended, mut writes) = (false, false);
+        let viewed = self.reader.lent(
+            |view| lookup::view(view, inode),
+            |_| {
+                let mut leases = self.leases.lock();
+                let kept = leases.end(&begun, true, self.now());
+                ended = true;
+                writes = kept && leases.claim(session, inode);
+                kept
+            },
+        );
+        if !ended {
+            self.leases.lock().end(&begun, false, self.now());
+        }
+        viewed.map(|viewed| Logged { writes, ..viewed })
+    }
+
+    async fn take_claim(&self, inode: InodeId) {
+        loop {
+            let eased = self.eased.notified();
+            tokio::pin!(eased);
+            eased.as_mut().enable();
+            if self.leases.lock().take_claim(inode) {
+                return;
+            }
+            eased.await;
+        }
+    }
+}
