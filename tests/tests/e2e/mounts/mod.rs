@@ -1,4 +1,5 @@
 //! What several mounts see of each other.
 
+mod bytes;
 mod coherence;
 mod locks;

@@ -1,0 +1,3 @@
+//! What one mount reads of what another writes.
+
+mod registers;
