@@ -1,3 +1,4 @@
 //! What one mount reads of what another writes.
 
+mod append;
 mod registers;
