@@ -210,3 +210,63 @@ pub fn signal_thread(thread: libc::pid_t, signal: libc::c_int) -> io::Result<()>
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
     check(i32::try_from(sent).unwrap_or(-1))
 }
+
+/// The bytes of a file from its beginning in this process's memory, shared (mmap(2) with MAP_SHARED).
+/// The kernel may change them at any time, so they are only copied in and out.
+#[derive(Debug)]
+pub struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+impl Mapping {
+    /// Maps the first `len` bytes of a file that is open for reading and writing.
+    pub fn new(file: &File, len: usize) -> io::Result<Mapping> {
+        // SAFETY: the kernel chooses where, so nothing of ours is replaced; the descriptor is open as
+        // long as `file`.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = start.cast();
+        Ok(Mapping { start, len })
+    }
+
+    /// A copy of `len` bytes from `at` on.
+    pub fn read(&self, at: usize, len: usize) -> Vec<u8> {
+        assert!(at + len <= self.len, "within the mapping");
+        let mut bytes = vec![0; len];
+        // SAFETY: the range is within what was mapped, which lasts as long as `self`; `bytes` is ours.
+        unsafe { std::ptr::copy_nonoverlapping(self.start.add(at), bytes.as_mut_ptr(), len) };
+        bytes
+    }
+
+    /// Puts bytes at `at`.
+    pub fn write(&mut self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.len, "within the mapping");
+        // SAFETY: the range is within what was mapped for writing, which lasts as long as `self`.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(at), bytes.len()) };
+    }
+
+    /// msync(2) of all of it, with MS_SYNC.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: the range is what was mapped; msync changes nothing of ours.
+        check(unsafe { libc::msync(self.start.cast(), self.len, libc::MS_SYNC) })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is what was mapped, and nobody has a reference into it.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
