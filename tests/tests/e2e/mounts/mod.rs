@@ -2,4 +2,5 @@
 
 mod bytes;
 mod coherence;
+mod fenced;
 mod locks;
