@@ -7,8 +7,11 @@
 use std::{
     ffi::{CString, OsStr, OsString},
     fs::File,
-    io,
-    os::{fd::AsRawFd, fd::IntoRawFd, unix::ffi::OsStrExt, unix::ffi::OsStringExt},
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, FromRawFd, IntoRawFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     path::Path,
 };
 
@@ -268,5 +271,56 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range is what was mapped, and nobody has a reference into it.
         unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+/// Watches of inotify(7), each of one file or directory.
+#[derive(Debug)]
+pub struct Watches(File);
+
+impl Watches {
+    /// None yet.
+    pub fn new() -> io::Result<Watches> {
+        // SAFETY: takes a number, gives a descriptor that nobody else owns.
+        let descriptor = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is open, and this is its only owner.
+        Ok(Watches(unsafe { File::from_raw_fd(descriptor) }))
+    }
+
+    /// Watches everything that happens to what is at `path`; its number.
+    pub fn add(&self, path: &Path) -> io::Result<i32> {
+        let path = c_path(path)?;
+        // SAFETY: the path ends in a zero byte and lives until the call returns.
+        let number = unsafe {
+            libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), libc::IN_ALL_EVENTS)
+        };
+        if number < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(number)
+    }
+
+    /// What has happened since the last call: the number of the watch, and what (IN_CREATE and so on).
+    pub fn happened(&self) -> io::Result<Vec<(i32, u32)>> {
+        let mut events = Vec::new();
+        let mut bytes = [0; 4096];
+        loop {
+            let len = match (&self.0).read(&mut bytes) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
+                Err(error) => return Err(error),
+            };
+            // Each: watch, what, cookie, length of the name, 4 bytes each, and the name.
+            let mut rest = &bytes[..len];
+            while let Some((head, after)) = rest.split_first_chunk::<16>() {
+                let word = |at: usize| [head[at], head[at + 1], head[at + 2], head[at + 3]];
+                events.push((i32::from_ne_bytes(word(0)), u32::from_ne_bytes(word(4))));
+                let name = usize::try_from(u32::from_ne_bytes(word(12))).unwrap_or(after.len());
+                rest = after.get(name..).unwrap_or_default();
+            }
+        }
     }
 }

@@ -2,5 +2,6 @@
 
 mod bytes;
 mod coherence;
+mod crowd;
 mod fenced;
 mod locks;

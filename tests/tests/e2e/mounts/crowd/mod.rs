@@ -1,0 +1,3 @@
+//! Many names that mounts change at the same time.
+
+mod elsewhere;
