@@ -3,6 +3,7 @@
 mod admin;
 mod change;
 mod control;
+mod counted;
 mod health;
 mod locks;
 mod master;
@@ -10,4 +11,5 @@ mod touch;
 
 pub use admin::AdminService;
 pub use control::ControlService;
+pub use counted::Counted;
 pub use master::MasterService;
