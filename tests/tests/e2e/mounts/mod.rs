@@ -1,6 +1,7 @@
 //! What several mounts see of each other.
 
 mod bytes;
+mod calls;
 mod coherence;
 mod crowd;
 mod fenced;
