@@ -17,7 +17,7 @@ use crate::{
     metrics::Metrics,
     raft::{Group, GroupError, Opening},
     repair::Desk,
-    service::{AdminService, ControlService, MasterService},
+    service::{AdminService, ControlService, Counted, MasterService},
 };
 use dfs_host::{
     clock::Clock,
@@ -36,7 +36,7 @@ use dfs_proto::{
 };
 use rand::{TryRng, rngs::SysRng};
 use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
-use tarpc::server::Channel;
+use tarpc::server::{Channel, request_hook::RequestHook};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -341,6 +341,9 @@ pub fn listen(leader: &Arc<Leader>, listeners: Vec<Listener>, shutdown: &Cancell
     let master = MasterService {
         leader: Arc::clone(leader),
     };
+    let counted = Counted {
+        metrics: Arc::clone(&leader.metrics),
+    };
     let control = ControlService::of(Arc::clone(leader));
     let admin = AdminService {
         leader: Arc::clone(leader),
@@ -350,7 +353,7 @@ pub fn listen(leader: &Arc<Leader>, listeners: Vec<Listener>, shutdown: &Cancell
         let (link, ending) = (accepted.link, ending.clone());
         match accepted.service {
             ServiceKind::Master => tokio::spawn(answer(
-                channel(link).execute(master.clone().serve()),
+                channel(link).execute(master.clone().serve().before(counted.clone())),
                 ending,
             )),
             ServiceKind::Control => tokio::spawn(answer(

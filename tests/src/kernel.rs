@@ -7,8 +7,11 @@
 use std::{
     ffi::{CString, OsStr, OsString},
     fs::File,
-    io,
-    os::{fd::AsRawFd, fd::IntoRawFd, unix::ffi::OsStrExt, unix::ffi::OsStringExt},
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, FromRawFd, IntoRawFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
     path::Path,
 };
 
@@ -209,4 +212,115 @@ pub fn signal_thread(thread: libc::pid_t, signal: libc::c_int) -> io::Result<()>
     // SAFETY: tgkill takes three numbers and touches no memory of ours.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
     check(i32::try_from(sent).unwrap_or(-1))
+}
+
+/// The bytes of a file from its beginning in this process's memory, shared (mmap(2) with MAP_SHARED).
+/// The kernel may change them at any time, so they are only copied in and out.
+#[derive(Debug)]
+pub struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+impl Mapping {
+    /// Maps the first `len` bytes of a file that is open for reading and writing.
+    pub fn new(file: &File, len: usize) -> io::Result<Mapping> {
+        // SAFETY: the kernel chooses where, so nothing of ours is replaced; the descriptor is open as
+        // long as `file`.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = start.cast();
+        Ok(Mapping { start, len })
+    }
+
+    /// A copy of `len` bytes from `at` on.
+    pub fn read(&self, at: usize, len: usize) -> Vec<u8> {
+        assert!(at + len <= self.len, "within the mapping");
+        let mut bytes = vec![0; len];
+        // SAFETY: the range is within what was mapped, which lasts as long as `self`; `bytes` is ours.
+        unsafe { std::ptr::copy_nonoverlapping(self.start.add(at), bytes.as_mut_ptr(), len) };
+        bytes
+    }
+
+    /// Puts bytes at `at`.
+    pub fn write(&mut self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.len, "within the mapping");
+        // SAFETY: the range is within what was mapped for writing, which lasts as long as `self`.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(at), bytes.len()) };
+    }
+
+    /// msync(2) of all of it, with MS_SYNC.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: the range is what was mapped; msync changes nothing of ours.
+        check(unsafe { libc::msync(self.start.cast(), self.len, libc::MS_SYNC) })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is what was mapped, and nobody has a reference into it.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+/// Watches of inotify(7), each of one file or directory.
+#[derive(Debug)]
+pub struct Watches(File);
+
+impl Watches {
+    /// None yet.
+    pub fn new() -> io::Result<Watches> {
+        // SAFETY: takes a number, gives a descriptor that nobody else owns.
+        let descriptor = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is open, and this is its only owner.
+        Ok(Watches(unsafe { File::from_raw_fd(descriptor) }))
+    }
+
+    /// Watches everything that happens to what is at `path`; its number.
+    pub fn add(&self, path: &Path) -> io::Result<i32> {
+        let path = c_path(path)?;
+        // SAFETY: the path ends in a zero byte and lives until the call returns.
+        let number = unsafe {
+            libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), libc::IN_ALL_EVENTS)
+        };
+        if number < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(number)
+    }
+
+    /// What has happened since the last call: the number of the watch, and what (IN_CREATE and so on).
+    pub fn happened(&self) -> io::Result<Vec<(i32, u32)>> {
+        let mut events = Vec::new();
+        let mut bytes = [0; 4096];
+        loop {
+            let len = match (&self.0).read(&mut bytes) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(events),
+                Err(error) => return Err(error),
+            };
+            // Each: watch, what, cookie, length of the name, 4 bytes each, and the name.
+            let mut rest = &bytes[..len];
+            while let Some((head, after)) = rest.split_first_chunk::<16>() {
+                let word = |at: usize| [head[at], head[at + 1], head[at + 2], head[at + 3]];
+                events.push((i32::from_ne_bytes(word(0)), u32::from_ne_bytes(word(4))));
+                let name = usize::try_from(u32::from_ne_bytes(word(12))).unwrap_or(after.len());
+                rest = after.get(name..).unwrap_or_default();
+            }
+        }
+    }
 }

@@ -14,6 +14,7 @@ pub mod mount;
 pub mod pattern;
 pub mod process;
 pub mod recording;
+pub mod registers;
 pub mod shell;
 pub mod space;
 pub mod stall;

@@ -188,6 +188,7 @@ pub(crate) mod tests {
                 purpose: "mount of /home/ann/dfs".to_owned(),
                 renewed_age_ms: 2100,
                 open_inodes: 3,
+                calls: [("events".to_owned(), 12), ("lookup".to_owned(), 7)].into(),
             }],
             blocks: 640,
             endangered: vec![0, 0, 0],

@@ -73,6 +73,7 @@ fn session(session: &SessionStatus) -> Value {
         "purpose": session.purpose,
         "renewed_age_ms": session.renewed_age_ms,
         "open_inodes": session.open_inodes,
+        "calls": session.calls,
     })
 }
 
@@ -94,6 +95,7 @@ mod tests {
         assert_eq!(value["minions"][2]["state"], "alive");
         assert_eq!(value["minions"][0]["disks"][0]["bytes_free"], 60u64 << 30);
         assert_eq!(value["sessions"][0]["session"], "12");
+        assert_eq!(value["sessions"][0]["calls"]["lookup"], 7);
         assert_eq!(value["log"]["synced"], 88);
     }
 }

@@ -266,6 +266,13 @@ impl Attrs {
         }
     }
 
+    /// Pages in the kernel are not right for any version: the next open drops them.
+    pub(crate) fn doubt_pages(&self, inode: InodeId) {
+        if let Some(known) = self.inodes.lock().peek_mut(&inode) {
+            known.pages = None;
+        }
+    }
+
     /// Forgets a name.
     pub(crate) fn forget_name(&self, parent: InodeId, name: &Name) {
         if let Some(named) = self.names.lock().peek_mut(&(parent, name.clone())) {

@@ -319,6 +319,9 @@ impl File {
         let mut bytes = state.dirty.cut(0);
         bytes += state.batches.drain(..).map(|b| b.bytes).sum::<u64>();
         drop(state);
+        // Who keeps pages has those that nobody will ever send, too.
+        self.core.attrs.doubt_pages(self.inode);
+        self.core.audience.forget_content(self.inode);
         self.core.give_back(bytes);
         self.progress.notify_waiters();
     }

@@ -71,6 +71,7 @@ impl AdminService {
                 purpose: row.purpose,
                 renewed_age_ms: silence.map_or(u64::MAX, millis),
                 open_inodes: opens as u64,
+                calls: self.leader.metrics.calls.of(session),
             });
         }
         Ok(sessions)

@@ -3,6 +3,7 @@
 mod admin;
 mod change;
 mod control;
+mod counted;
 mod health;
 mod locks;
 mod master;
@@ -11,4 +12,5 @@ mod touch;
 
 pub use admin::AdminService;
 pub use control::ControlService;
+pub use counted::Counted;
 pub use master::MasterService;

@@ -9,6 +9,7 @@ use crate::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Something that a person should know about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,6 +58,8 @@ pub struct SessionStatus {
     pub renewed_age_ms: u64,
     /// Inodes that it holds open.
     pub open_inodes: u64,
+    /// Calls of the master since it started, by their names; changes by theirs.
+    pub calls: BTreeMap<String, u64>,
 }
 
 /// The state of the cluster.

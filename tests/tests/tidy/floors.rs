@@ -116,7 +116,7 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "tests",
         &[
-            (0, &["kernel", "wait", "logs"]),
+            (0, &["kernel", "wait", "logs", "registers"]),
             (1, &["launcher", "pattern"]),
             (2, &["process"]),
             (3, &["shell"]),
