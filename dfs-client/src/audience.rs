@@ -10,6 +10,9 @@ pub trait Audience: Send + Sync + fmt::Debug {
     /// answered any more.
     fn forget(&self, recalls: Vec<Recall>) -> BoxFuture<'static, ()>;
 
+    /// Waits a moment until what is being asked about a file has been answered.
+    fn settle(&self, inode: InodeId) -> BoxFuture<'static, ()>;
+
     /// Forgets the bytes of a range of a file; done when that is so. Waits for reads of them that
     /// have yet to be answered, and for writes. To be dropped at will: it goes on.
     fn forget_bytes(&self, inode: InodeId, range: FileRange) -> BoxFuture<'static, ()>;
@@ -37,6 +40,10 @@ pub(crate) struct Nobody;
 
 impl Audience for Nobody {
     fn forget(&self, _: Vec<Recall>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn settle(&self, _: InodeId) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
 

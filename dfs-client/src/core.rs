@@ -15,7 +15,11 @@ use dfs_proto::{
     session::{BadReplica, Recall},
 };
 use parking_lot::{Mutex, RwLock};
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore, mpsc},
@@ -112,7 +116,12 @@ impl Core {
     }
 
     /// Forgets what is recalled; what is answered is done when others have, too.
-    pub(crate) fn recalled(&self, mut recalls: Vec<Recall>) -> impl Future<Output = ()> {
+    /// Those of `with_bytes` they are told otherwise.
+    pub(crate) fn recalled(
+        &self,
+        mut recalls: Vec<Recall>,
+        with_bytes: &HashSet<InodeId>,
+    ) -> impl Future<Output = ()> + use<> {
         {
             let _nobody_is_told = self.gate.write();
             for recall in &mut recalls {
@@ -122,6 +131,7 @@ impl Core {
                 }
             }
         }
+        recalls.retain(|recall| !with_bytes.contains(&recall.inode));
         self.audience.forget(recalls)
     }
 

@@ -229,8 +229,8 @@ impl Dfs {
             Some((file, seen)) => {
                 let handle = self.handle((file.clone(), seen), how.append);
                 let as_it_was = !how.truncate && file.is_leased();
-                let leased = self.core.attrs.reopen(inode, self.now());
-                let reopened = match leased.filter(|_| as_it_was) {
+                let reopen = || self.core.attrs.reopen(inode, self.now());
+                let reopened = match as_it_was.then(reopen).flatten() {
                     Some(reopened) => reopened,
                     None => {
                         let (view, source) = self.view_again(&file, how).await?;

@@ -14,7 +14,11 @@ use dfs_proto::{
     session::{BadReplica, Event, Events, Recall},
 };
 use futures::future::{join, join_all};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -162,9 +166,12 @@ async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
         return;
     }
     let mut given_up: HashMap<InodeId, (Arc<File>, bool)> = HashMap::new();
+    let mut with_bytes = HashSet::new();
     for recall in &recalls {
         if let Some(file) = table.get(recall.inode) {
-            file.is_recalled(recall.content);
+            if file.is_recalled(recall.content) {
+                with_bytes.insert(recall.inode);
+            }
             table.let_go(recall.inode);
             given_up.insert(recall.inode, (file, true));
         }
@@ -179,7 +186,7 @@ async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
     if all {
         core.forget_names().await;
     }
-    let forgotten = core.recalled(recalls);
+    let forgotten = core.recalled(recalls, &with_bytes);
     let files = given_up.values();
     let files = files.map(|(file, changes)| file.give_up(*changes));
     join(forgotten, join_all(files)).await;

@@ -9,6 +9,7 @@
 //! The kernel takes an answer in a moment after it was written, in the task that asked. So what was
 //! told just now is forgotten twice: at once, and once more when that moment has passed.
 
+use crate::looks::{Looking, Looks};
 use dfs_client::Audience;
 use dfs_proto::{extent::FileRange, id::InodeId, name::Name, session::Recall};
 use fuser::{INodeNo, Notifier};
@@ -65,9 +66,10 @@ struct Shared {
     /// Directories that operations of this mount hold, and how many.
     held: Mutex<HashMap<InodeId, u32>>,
     told: Mutex<Told>,
+    looks: Looks,
 }
 
-/// Inodes and directories that something was told of just now.
+/// Directories, and inodes that were made or changed, that something was told of just now.
 #[derive(Debug, Default)]
 struct Told {
     /// Since then, for [`TAKEN_IN`] at the most.
@@ -134,11 +136,17 @@ impl Invalidator {
         (0..NAME_THREADS).try_for_each(|_| spawn("forget-names", Shared::forget_names))
     }
 
-    /// The kernel is being told something of these, to keep it.
+    /// The kernel is being told names in these, or attributes after a change of its own: it takes them
+    /// in whatever it is told to forget meanwhile. (The answer to a question it does not.)
     pub(crate) fn tells(&self, inodes: impl IntoIterator<Item = InodeId>) {
         let mut told = self.shared.told.lock();
         told.pass(Instant::now());
         told.now.extend(inodes);
+    }
+
+    /// The kernel asks for attributes or bytes of a file, until what is returned is dropped.
+    pub(crate) fn looks(&self, inode: InodeId, attributes: bool) -> Looking {
+        self.shared.looks.begin(inode, attributes)
     }
 
     /// The kernel's attributes of `inode` are forgotten when this returns.
@@ -205,6 +213,9 @@ impl Audience for Invalidator {
     fn forget(&self, recalls: Vec<Recall>) -> BoxFuture<'static, ()> {
         let shared = self.shared.clone();
         Box::pin(async move {
+            let files = recalls.iter().filter(|recall| recall.content);
+            let asked = files.map(|recall| shared.looks.settle(recall.inode));
+            futures::future::join_all(asked).await;
             let again = shared.told_just_now(recalls.iter().map(|recall| recall.inode));
             shared.forget(&recalls, NAME_WAIT).await;
             if again {
@@ -212,6 +223,11 @@ impl Audience for Invalidator {
                 shared.forget(&recalls, NAME_WAIT).await;
             }
         })
+    }
+
+    fn settle(&self, inode: InodeId) -> BoxFuture<'static, ()> {
+        let looks = self.shared.looks.clone();
+        Box::pin(async move { looks.settle(inode).await })
     }
 
     fn forget_bytes(&self, inode: InodeId, range: FileRange) -> BoxFuture<'static, ()> {
@@ -381,6 +397,7 @@ impl Shared {
         let Some(kernel) = self.kernel.get() else {
             return;
         };
+        self.looks.forgets(inode);
         // ENOENT: the kernel has forgotten the inode by itself. ENODEV: the mount has ended.
         if let Err(error) = kernel
             .notifier

@@ -10,6 +10,7 @@ mod errno;
 mod handles;
 mod invalidate;
 mod listing;
+mod looks;
 pub mod mount;
 mod reading;
 mod root;

@@ -174,9 +174,6 @@ impl Reader {
     }
 
     fn add<P: Page>(&self, page: &mut P, entry: &Entry, kept: &Kept) -> bool {
-        if P::ATTRS {
-            self.invalidator.tells([entry.inode]);
-        }
         let next = listing::offset_after(entry.cookie);
         let name = OsStr::from_bytes(entry.name.as_bytes());
         let attr = kept.attr.as_ref();

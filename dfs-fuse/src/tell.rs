@@ -48,8 +48,7 @@ impl Teller {
     }
 
     fn reply(&self, reply: ReplyEntry, parent: InodeId, kept: &Kept) {
-        let inode = kept.attr.as_ref().map(|attr| attr.inode);
-        self.invalidator.tells(inode.into_iter().chain([parent]));
+        self.invalidator.tells([parent]);
         let told = kept
             .attr
             .as_ref()
@@ -93,9 +92,17 @@ impl Teller {
         reply.ok();
     }
 
-    /// Attributes that were answered.
+    /// Attributes that were asked for.
+    pub(crate) fn looked_up(&self, reply: ReplyAttr, answered: Attr) {
+        let vouch = self.dfs.vouch();
+        let (told, left) = vouch.attr_or(answered);
+        reply.attr(&left, &attr::to_kernel(&told));
+    }
+
+    /// Attributes after a change.
     pub(crate) fn attributes(&self, reply: ReplyAttr, answered: Attr) {
         let vouch = self.dfs.vouch();
+        self.invalidator.tells([answered.inode]);
         let (told, left) = vouch.attr_or(answered);
         reply.attr(&left, &attr::to_kernel(&told));
     }

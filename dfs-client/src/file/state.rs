@@ -200,7 +200,12 @@ impl File {
 
     /// These attributes, with what is written and not yet committed.
     pub(crate) fn overlay(&self, attr: &mut Attr) {
-        self.state.lock().overlay(attr);
+        let state = self.state.lock();
+        if state.attr.data_version > attr.data_version {
+            // A commit was answered since these were looked up.
+            attr.clone_from(&state.attr);
+        }
+        state.overlay(attr);
     }
 
     /// The attributes as they are known, with what is written and not yet committed.

@@ -124,13 +124,16 @@ impl Adapter {
         let Some(held) = self.files.get(handle) else {
             return reply.error(Errno::EBADF);
         };
+        let looking = self.invalidator.looks(asked.inode, false);
         match held.file.try_read(offset, size) {
             Some(Ok(bytes)) => reply.data(&bytes),
             Some(Err(error)) => answer::refuse(asked, reply, &error),
             None => {
                 let work = async move { held.file.read(offset, size).await };
-                self.answers
-                    .later(asked, reply, work, |reply, bytes| reply.data(&bytes));
+                self.answers.later(asked, reply, work, |reply, bytes| {
+                    reply.data(&bytes);
+                    drop(looking);
+                });
             }
         }
     }

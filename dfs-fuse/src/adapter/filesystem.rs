@@ -40,12 +40,17 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let asked = asked("getattr", inode);
+        let looking = self.invalidator.looks(asked.inode, true);
         let Some(reply) = self.teller.attributes_at_hand(reply, asked.inode) else {
             return;
         };
         let (dfs, root) = (self.dfs.clone(), self.root.clone());
         let work = async move { root.getattr(&dfs, asked.inode).await };
-        self.attributes_later(asked, reply, work);
+        let teller = self.teller.clone();
+        self.answers.later(asked, reply, work, move |reply, attr| {
+            teller.looked_up(reply, attr);
+            drop(looking);
+        });
     }
 
     fn setattr(

@@ -32,6 +32,7 @@ fn call(asked: &MasterRequest) -> Option<(SessionId, &'static str)> {
         Asked::Parent { session, .. } => (*session, "parent"),
         Asked::Getattr { session, .. } => (*session, "getattr"),
         Asked::View { session, .. } => (*session, "view"),
+        Asked::Claim { session, .. } => (*session, "claim"),
         Asked::Locate { session, .. } => (*session, "locate"),
         Asked::Readdir { session, .. } => (*session, "readdir"),
         Asked::Readlink { session, .. } => (*session, "readlink"),

@@ -95,7 +95,7 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-fuse",
         &[
-            (0, &["settings", "errno", "attr"]),
+            (0, &["settings", "errno", "attr", "looks"]),
             (1, &["answer", "handles", "listing", "invalidate", "root"]),
             (2, &["reading", "tell"]),
             (3, &["adapter"]),

@@ -19,14 +19,19 @@ const FORGET_WAIT: Duration = Duration::from_secs(1);
 impl File {
     /// Others want to know what was written (and its `bytes` will change, or may): no more is written
     /// from now on without asking, until [`File::give_up`].
-    pub(crate) fn is_recalled(&self, bytes: bool) {
+    /// Answers whether others have bytes to forget, and then forget the attributes with them.
+    pub(crate) fn is_recalled(&self, bytes: bool) -> bool {
+        let leased = self.is_leased();
         let mut state = self.state.lock();
         state.sharing = true;
+        // What is not so now is not answered while it is forgotten.
+        state.moved |= !leased;
         // Of a file that is not open nobody uses bytes before the next open, which tells whether
         // they are right.
         if bytes && state.handles > 0 {
             state.forgetting = Some(Forgetting::everything());
         }
+        state.forgetting.is_some()
     }
 
     /// Answers a recall. Of what was written, all is committed when this is done; where `changes`, all
@@ -61,6 +66,10 @@ impl File {
     }
 
     async fn forget_bytes(&self) {
+        if self.state.lock().forgetting.is_none() {
+            return;
+        }
+        self.core.audience.settle(self.inode).await;
         let since = Instant::now();
         loop {
             let range = self.state.lock().forgetting.as_mut().map(Forgetting::next);

@@ -205,7 +205,6 @@ fn three_mounts() -> Cluster {
 }
 
 #[test]
-#[ignore = "waits for write leases"]
 fn a_log_that_one_mount_appends_to_is_followed_on_all() {
     let cluster = three_mounts();
     append_and_follow(&cluster, &[0]);
@@ -213,7 +212,6 @@ fn a_log_that_one_mount_appends_to_is_followed_on_all() {
 }
 
 #[test]
-#[ignore = "waits for write leases"]
 fn a_log_that_every_mount_appends_to_has_each_record_once() {
     let cluster = three_mounts();
     append_and_follow(&cluster, &[0, 1, 2]);

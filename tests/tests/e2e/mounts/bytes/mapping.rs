@@ -108,13 +108,11 @@ fn change_and_look(ways: &[&str]) {
 }
 
 #[test]
-#[ignore = "waits for write leases"]
 fn a_mapping_shows_what_another_mount_has_synced() {
     change_and_look(&[WAYS[0], WAYS[2]]);
 }
 
 #[test]
-#[ignore = "waits for write leases"]
 fn a_mapping_shows_what_another_mount_has_written() {
     change_and_look(&WAYS);
 }

@@ -502,13 +502,11 @@ fn replaced_files_are_registers_that_all_mounts_share() {
 }
 
 #[test]
-#[ignore = "waits for write leases"]
 fn files_are_registers_that_all_mounts_share() {
     play_for_a_while(ALL, Seen::FromClose);
 }
 
 #[test]
-#[ignore = "waits for write leases"]
 fn what_write_has_returned_for_every_mount_reads() {
     play_for_a_while(IN_PLACE, Seen::FromWrite);
 }
@@ -519,7 +517,6 @@ fn replaced_files_stay_registers_while_the_master_is_killed() {
 }
 
 #[test]
-#[ignore = "waits for write leases"]
 fn files_stay_registers_while_the_master_is_killed() {
     play_over_restarts(ALL, Seen::FromWrite);
 }
