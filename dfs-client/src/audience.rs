@@ -13,9 +13,10 @@ pub trait Audience: Send + Sync + fmt::Debug {
     /// Waits a moment until what is being asked about a file has been answered.
     fn settle(&self, inode: InodeId) -> BoxFuture<'static, ()>;
 
-    /// Forgets the bytes of a range of a file; done when that is so. Waits for reads of them that
-    /// have yet to be answered, and for writes. To be dropped at will: it goes on.
-    fn forget_bytes(&self, inode: InodeId, range: FileRange) -> BoxFuture<'static, ()>;
+    /// Forgets the bytes of a range of a file, once reads of them have been answered; answers `false`
+    /// if a write that has not been answered holds some of them: then there is nothing in those, and
+    /// what comes after them in the range may not be forgotten yet.
+    fn forget_bytes(&self, inode: InodeId, range: FileRange) -> BoxFuture<'static, bool>;
 
     /// Forgets the attributes of these inodes, and these names by their directories.
     fn forget_all(
@@ -47,8 +48,8 @@ impl Audience for Nobody {
         Box::pin(async {})
     }
 
-    fn forget_bytes(&self, _: InodeId, _: FileRange) -> BoxFuture<'static, ()> {
-        Box::pin(async {})
+    fn forget_bytes(&self, _: InodeId, _: FileRange) -> BoxFuture<'static, bool> {
+        Box::pin(async { true })
     }
 
     fn forget_all(&self, _: Vec<InodeId>, _: Vec<(InodeId, Vec<Name>)>) -> BoxFuture<'static, ()> {

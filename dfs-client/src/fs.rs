@@ -291,10 +291,7 @@ impl Dfs {
             return file.open_truncated(how.kill_privileges).await;
         }
         let inode = file.inode;
-        let view = |client: MasterClient, context, session: SessionId| async move {
-            client.view(context, session, inode).await
-        };
-        let Told { source, answer, .. } = self.core.master.ask("a view of a file", view).await?;
+        let Told { source, answer, .. } = self.core.master.view(inode).await?;
         file.learn(answer.clone(), source.index);
         Ok((answer, source))
     }

@@ -95,6 +95,7 @@ async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
                     () = happened(core, table, events) => {}
                     () = renew(core, &session, after) => {}
                 }
+                core.master.has_heard(last);
                 after = last;
             }
             Err(_) if session.ended.is_cancelled() => {

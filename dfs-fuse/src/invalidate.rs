@@ -17,9 +17,10 @@ use futures::future::BoxFuture;
 use parking_lot::{Condvar, Mutex};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
     os::fd::OwnedFd,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     thread,
     time::Duration,
@@ -35,6 +36,10 @@ const NAMES_WAIT: Duration = Duration::from_secs(5);
 
 /// Threads that forget names: one that waits for a directory does not hold up the others.
 const NAME_THREADS: usize = 4;
+
+/// A thread that was seen waiting for a page so often, with so much time between, waits for a write.
+const HELD_UP_LOOKS: u32 = 2;
+const LOOK: Duration = Duration::from_millis(3);
 
 /// The kernel has taken in an answer so long after it was written, and is asked to forget it again
 /// where less has passed.
@@ -149,6 +154,16 @@ impl Invalidator {
         self.shared.looks.begin(inode, attributes)
     }
 
+    /// The kernel is about to forget the pages of a file, because an open does not keep them.
+    pub(crate) fn drops_pages(&self, inode: InodeId) {
+        self.shared.looks.drops(inode);
+    }
+
+    /// How often the kernel forgot pages of a file; more often than it did where that is not remembered.
+    pub(crate) fn forgot(&self, inode: InodeId) -> u64 {
+        self.shared.looks.forgot(inode)
+    }
+
     /// The kernel's attributes of `inode` are forgotten when this returns.
     pub(crate) fn attributes(&self, inode: InodeId) {
         self.shared.tell(inode, ATTRIBUTES_ONLY);
@@ -230,15 +245,9 @@ impl Audience for Invalidator {
         Box::pin(async move { looks.settle(inode).await })
     }
 
-    fn forget_bytes(&self, inode: InodeId, range: FileRange) -> BoxFuture<'static, ()> {
+    fn forget_bytes(&self, inode: InodeId, range: FileRange) -> BoxFuture<'static, bool> {
         let shared = self.shared.clone();
-        Box::pin(async move {
-            let work = move || shared.tell_range(inode, range);
-            // A thread of the pool: it may be held up for as long as a write waits.
-            let forgotten = tokio::task::spawn_blocking(work);
-            // It fails only when the process ends.
-            let _ = forgotten.await;
-        })
+        Box::pin(async move { Shared::forget_range(shared, inode, range).await })
     }
 
     fn forget_all(
@@ -300,6 +309,19 @@ impl Kernel {
         message.extend(body);
         (&self.device).write(&message).map(|_| ())
     }
+}
+
+/// Whether a thread, by its folder in /proc, is in uninterruptible sleep: in a notification it sleeps
+/// so only for a page that somebody else has locked.
+fn waits_for_page(thread: &PathBuf) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(thread).join("stat"));
+    // The name in brackets may contain anything.
+    let state = stat.map(|stat| {
+        stat.rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next())
+    });
+    state.is_ok_and(|state| state == Some('D'))
 }
 
 impl Shared {
@@ -376,6 +398,28 @@ impl Shared {
             // Nobody waits any more where it took too long.
             let _ = next.done.send(());
         }
+    }
+
+    /// See [`Audience::forget_bytes`].
+    async fn forget_range(shared: Arc<Shared>, inode: InodeId, range: FileRange) -> bool {
+        let thread = Arc::new(OnceLock::new());
+        let (here, there) = (shared.clone(), thread.clone());
+        // A thread of the pool: it may be held up for as long as a write waits.
+        let mut forgotten = tokio::task::spawn_blocking(move || {
+            let _ = there.set(fs::read_link("/proc/thread-self").unwrap_or_default());
+            here.tell_range(inode, range);
+        });
+        let mut held_up = 0;
+        while held_up < HELD_UP_LOOKS {
+            // It fails only when the process ends.
+            if tokio::time::timeout(LOOK, &mut forgotten).await.is_ok() {
+                return true;
+            }
+            // A read that holds a page is answered, and lets it go.
+            let waits = !shared.looks.is_asked(inode) && thread.get().is_some_and(waits_for_page);
+            held_up = if waits { held_up + 1 } else { 0 };
+        }
+        false
     }
 
     /// Pages of a range, and the attributes.

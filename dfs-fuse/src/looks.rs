@@ -34,6 +34,8 @@ struct Look {
     under_way: u32,
     /// How often the kernel was told to forget.
     forgot: u64,
+    /// How often it forgot pages besides, because of an open.
+    dropped: u64,
     /// The last answer.
     answered: Instant,
     /// The last answer with attributes to what was asked since the kernel was told to forget.
@@ -42,9 +44,16 @@ struct Look {
     in_vain: bool,
 }
 
+#[derive(Debug, Default)]
+struct World {
+    inodes: HashMap<InodeId, Look>,
+    /// What counts begin with.
+    dropped: u64,
+}
+
 /// Questions by inode. Clones share everything.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Looks(Arc<Mutex<HashMap<InodeId, Look>>>);
+pub(crate) struct Looks(Arc<Mutex<World>>);
 
 /// A question, until it is dropped.
 #[derive(Debug)]
@@ -57,28 +66,42 @@ pub(crate) struct Looking {
 
 impl Drop for Looking {
     fn drop(&mut self) {
-        if let Some(look) = self.looks.0.lock().get_mut(&self.inode) {
-            let now = Instant::now();
-            look.under_way -= 1;
-            look.answered = now;
-            if self.attributes && self.forgot == look.forgot {
-                look.attributes = Some(now);
-            } else if self.attributes {
-                look.in_vain |= look.attributes.is_none();
-            }
+        if let Some(look) = self.looks.0.lock().inodes.get_mut(&self.inode) {
+            look.end(self.attributes.then_some(self.forgot), Instant::now());
         }
     }
 }
 
 impl Look {
-    fn new(now: Instant) -> Look {
+    fn new(forgot: u64, now: Instant) -> Look {
         Look {
             under_way: 0,
-            forgot: 0,
+            forgot,
+            dropped: 0,
             answered: now,
             attributes: None,
             in_vain: false,
         }
+    }
+
+    /// A question is answered; if it was for attributes, it began when the kernel had been told to
+    /// forget so often.
+    fn end(&mut self, attributes: Option<u64>, now: Instant) {
+        self.under_way -= 1;
+        self.answered = now;
+        match attributes {
+            Some(forgot) if forgot == self.forgot => self.attributes = Some(now),
+            Some(_) => self.in_vain |= self.attributes.is_none(),
+            None => {}
+        }
+    }
+
+    /// The kernel is told to forget.
+    fn forget(&mut self, now: Instant) {
+        let unsure = self.attributes.is_some() && !self.has_taken_in(now);
+        self.in_vain = unsure || (self.in_vain && self.attributes.is_none());
+        self.attributes = None;
+        self.forgot += 1;
     }
 
     fn is_past(&self, now: Instant) -> bool {
@@ -102,12 +125,8 @@ impl Look {
 impl Looks {
     /// A question about an inode is being answered, for `attributes` or for bytes.
     pub(crate) fn begin(&self, inode: InodeId, attributes: bool) -> Looking {
-        let now = Instant::now();
         let mut looks = self.0.lock();
-        if looks.len() >= INODES_MAX && !looks.contains_key(&inode) {
-            looks.retain(|_, look| !look.is_past(now + AGAIN_WAIT));
-        }
-        let look = looks.entry(inode).or_insert_with(|| Look::new(now));
+        let look = self.entry(&mut looks, inode);
         look.under_way += 1;
         let forgot = look.forgot;
         drop(looks);
@@ -120,13 +139,50 @@ impl Looks {
         }
     }
 
+    /// How often the kernel forgot pages of an inode.
+    pub(crate) fn forgot(&self, inode: InodeId) -> u64 {
+        let mut looks = self.0.lock();
+        let look = self.entry(&mut looks, inode);
+        look.forgot + look.dropped
+    }
+
+    /// The kernel forgets pages because it is not told to keep them at an open.
+    pub(crate) fn drops(&self, inode: InodeId) {
+        let mut looks = self.0.lock();
+        self.entry(&mut looks, inode).dropped += 1;
+    }
+
+    fn entry<'a>(&self, looks: &'a mut World, inode: InodeId) -> &'a mut Look {
+        let now = Instant::now();
+        if looks.inodes.len() >= INODES_MAX && !looks.inodes.contains_key(&inode) {
+            looks
+                .inodes
+                .retain(|_, look| !look.is_past(now + AGAIN_WAIT));
+            // What is remembered anew must not look as if nothing had been forgotten.
+            looks.dropped += 1 << 32;
+        }
+        let dropped = looks.dropped;
+        let entry = looks.inodes.entry(inode);
+        entry.or_insert_with(|| Look::new(dropped, now))
+    }
+
+    /// Whether a question about an inode is being answered, or was just now.
+    pub(crate) fn is_asked(&self, inode: InodeId) -> bool {
+        let now = Instant::now();
+        let looks = self.0.lock();
+        looks
+            .inodes
+            .get(&inode)
+            .is_some_and(|look| !look.is_past(now))
+    }
+
     /// Waits until the kernel may be told to forget something of an inode.
     pub(crate) async fn settle(&self, inode: InodeId) {
         let since = Instant::now();
         loop {
             let now = Instant::now();
             let is_ready = |look: &Look| look.is_ready(now, now - since);
-            if self.0.lock().get(&inode).is_none_or(is_ready) {
+            if self.0.lock().inodes.get(&inode).is_none_or(is_ready) {
                 return;
             }
             sleep(PACE).await;
@@ -135,12 +191,8 @@ impl Looks {
 
     /// The kernel is being told to forget.
     pub(crate) fn forgets(&self, inode: InodeId) {
-        let now = Instant::now();
-        if let Some(look) = self.0.lock().get_mut(&inode) {
-            let unsure = look.attributes.is_some() && !look.has_taken_in(now);
-            look.in_vain = unsure || (look.in_vain && look.attributes.is_none());
-            look.attributes = None;
-            look.forgot += 1;
+        if let Some(look) = self.0.lock().inodes.get_mut(&inode) {
+            look.forget(Instant::now());
         }
     }
 }
@@ -149,54 +201,64 @@ impl Looks {
 mod tests {
     use super::*;
 
-    const FILE: InodeId = InodeId(5);
-
-    async fn settled(looks: &Looks) -> Duration {
-        let since = Instant::now();
-        looks.settle(FILE).await;
-        since.elapsed()
+    /// With a question under way.
+    fn asked(now: Instant) -> Look {
+        Look {
+            under_way: 1,
+            ..Look::new(0, now)
+        }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_question_is_waited_for_until_its_answer_is_taken_in_but_not_for_long() {
-        let looks = Looks::default();
-        assert!(settled(&looks).await.is_zero(), "nobody asked");
-        let looking = looks.begin(FILE, false);
-        drop(looks.begin(FILE, false));
-        assert!(settled(&looks).await >= QUIET_WAIT, "it is not answered");
-        drop(looking);
-        let waited = settled(&looks).await;
-        assert!(waited >= TAKEN_IN && waited < QUIET_WAIT);
+    #[test]
+    fn an_answer_is_waited_for_until_it_is_taken_in_but_not_for_long() {
+        let start = Instant::now();
+        let mut look = asked(start);
+        let soon = start + TAKEN_IN;
+        assert!(!look.is_ready(soon, TAKEN_IN));
+        assert!(look.is_ready(start + QUIET_WAIT, QUIET_WAIT));
+        look.end(None, soon);
+        assert!(!look.is_ready(soon, TAKEN_IN), "it is on its way");
+        assert!(look.is_ready(soon + TAKEN_IN, TAKEN_IN * 2));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_asked_in_vain_is_answered_before_the_kernel_forgets_again() {
-        let looks = Looks::default();
-        let looking = looks.begin(FILE, true);
-        looks.forgets(FILE);
-        drop(looking);
-        let again = looks.clone();
-        let asks = tokio::spawn(async move {
-            sleep(TAKEN_IN * 4).await;
-            drop(again.begin(FILE, true));
-        });
-        let waited = settled(&looks).await;
-        assert!(waited >= TAKEN_IN * 5 && waited < AGAIN_WAIT, "{waited:?}");
-        asks.await.expect("asked");
-        looks.forgets(FILE);
-        assert!(settled(&looks).await.is_zero(), "it was taken in");
-        drop(looks.begin(FILE, true));
-        looks.forgets(FILE);
-        assert!(settled(&looks).await >= AGAIN_WAIT, "nobody asks again");
+    #[test]
+    fn who_asked_in_vain_is_answered_before_the_kernel_forgets_again() {
+        let start = Instant::now();
+        for under_way in [true, false] {
+            let mut look = asked(start);
+            if under_way {
+                look.forget(start);
+                look.end(Some(0), start + TAKEN_IN);
+            } else {
+                look.end(Some(0), start);
+                look.forget(start);
+            }
+            let later = start + QUIET_WAIT;
+            assert!(!look.is_ready(later, QUIET_WAIT), "it has to ask again");
+            assert!(look.is_ready(later, AGAIN_WAIT), "nobody does");
+            look.under_way += 1;
+            look.end(Some(1), later);
+            assert!(!look.is_ready(later, QUIET_WAIT));
+            let taken_in = later + TAKEN_IN;
+            assert!(look.is_ready(taken_in, QUIET_WAIT));
+            look.forget(taken_in);
+            assert!(look.is_ready(taken_in, Duration::ZERO));
+        }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_past_is_not_remembered() {
+    #[test]
+    fn what_is_past_is_not_remembered() {
         let looks = Looks::default();
         for inode in 0..5000 {
             drop(looks.begin(InodeId(inode), true));
-            sleep(PACE).await;
+            for look in looks.0.lock().inodes.values_mut() {
+                look.answered -= AGAIN_WAIT * 2;
+            }
         }
-        assert!(looks.0.lock().len() <= INODES_MAX);
+        let before = looks.forgot(InodeId(0));
+        assert!(before > 0, "it was remembered, and is not any more");
+        looks.forgets(InodeId(0));
+        assert_eq!(looks.forgot(InodeId(0)), before + 1);
+        assert!(looks.0.lock().inodes.len() <= INODES_MAX);
     }
 }

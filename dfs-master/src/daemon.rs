@@ -299,6 +299,7 @@ fn assemble(
         seats: parking_lot::Mutex::new(Seats::of(boot)),
         leases: Default::default(),
         eased: Default::default(),
+        claims: Default::default(),
         lines: Default::default(),
         desk: parking_lot::Mutex::new(Desk::of(boot)),
         measures: Default::default(),

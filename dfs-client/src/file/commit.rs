@@ -15,7 +15,7 @@ use dfs_proto::{
     change::{Change, Changed, CommitBytes, FileCommit},
     error::FsError,
     extent::Extent,
-    id::{BlockId, SessionId},
+    id::BlockId,
     view::EXTENTS_PER_ANSWER_MAX,
 };
 use std::{sync::Arc, time::Duration};
@@ -252,10 +252,7 @@ impl File {
     /// Asks the master what the file is now; answers whether that may be kept.
     pub(crate) async fn refresh(&self) -> Result<bool, Error> {
         let inode = self.inode;
-        let view = |client: dfs_proto::service::MasterClient, context, session: SessionId| async move {
-            client.view(context, session, inode).await
-        };
-        let told = self.core.master.ask("a view of a file", view).await?;
+        let told = self.core.master.view(inode).await?;
         let Told { source, answer, .. } = told;
         let now = self.core.now();
         self.core.attrs.learn(&answer.attr, source, now);

@@ -17,6 +17,7 @@ use dfs_proto::{
     service::MasterClient,
     session::{BadReplica, Events, LockWish, SessionGrant, SessionHello},
     time::Timestamp,
+    view::View,
     wire::{Address, Pool, PoolSettings, within},
 };
 use parking_lot::{Mutex, RwLock};
@@ -79,6 +80,8 @@ pub(crate) struct Master {
     offset_ns: AtomicI64,
     seen_index: AtomicU64,
     synced_index: AtomicU64,
+    /// The last event that was answered.
+    heard: AtomicU64,
     grant: Mutex<Option<SessionGrant>>,
 }
 
@@ -132,6 +135,7 @@ impl Master {
             offset_ns: AtomicI64::new(0),
             seen_index: AtomicU64::new(0),
             synced_index: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             grant: Mutex::new(None),
         })
     }
@@ -188,6 +192,7 @@ impl Master {
         self.lease.forget_all();
         let now = self.clock.monotonic();
         self.lease.renew(sent, session.lease, now);
+        self.has_heard(0);
         self.seen_index.store(0, Ordering::Release);
         *self.grant.lock() = Some(grant);
         *self.session.write() = Some(session.clone());
@@ -259,6 +264,20 @@ impl Master {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// What a file is.
+    pub(crate) async fn view(&self, inode: InodeId) -> Result<Told<View>, Error> {
+        let view = |client: MasterClient, context, session: SessionId| {
+            let heard = self.heard.load(Ordering::Acquire);
+            async move { client.view(context, session, inode, heard).await }
+        };
+        self.ask("a view of a file", view).await
+    }
+
+    /// What was told up to this event is done, whoever hears of that first.
+    pub(crate) fn has_heard(&self, number: u64) {
+        self.heard.store(number, Ordering::Release);
     }
 
     /// Makes a change in `session`, once.

@@ -121,7 +121,7 @@ impl Master for Served {
         world.logged(attr)
     }
 
-    async fn view(self, _: Context, session: SessionId, inode: InodeId) -> Answer<View> {
+    async fn view(self, _: Context, session: SessionId, inode: InodeId, _: u64) -> Answer<View> {
         let world = self.world.lock();
         world.known(session)?;
         world.logged(world.view(inode)?)

@@ -1,10 +1,10 @@
 //! Contents: files opened, read, written and synced.
 
 use super::shared::{Adapter, HeldFile, asked, caller, done, named};
-use crate::{answer, attr};
+use crate::{answer, attr, invalidate::Invalidator};
 use bytes::Bytes;
-use dfs_client::{Error, OpenHow, Seek};
-use dfs_proto::error::FsError;
+use dfs_client::{Audience, Error, OpenHow, Seek};
+use dfs_proto::{error::FsError, extent::FileRange, id::InodeId};
 use fuser::{
     Errno, FileHandle, FopenFlags, INodeNo, LockOwner, OpenFlags, ReplyCreate, ReplyData,
     ReplyEmpty, ReplyLseek, ReplyOpen, ReplyWrite, Request,
@@ -21,6 +21,37 @@ pub(super) struct Write<'a> {
     /// The kernel writes back what was changed through a mapping.
     pub(super) from_cache: bool,
     pub(super) flags: OpenFlags,
+}
+
+/// A write that has yet to be answered.
+struct Written {
+    invalidator: Invalidator,
+    inode: InodeId,
+    /// How often the kernel had forgotten of the file when the write came.
+    forgot: u64,
+    offset: u64,
+    len: u32,
+}
+
+impl Written {
+    /// Whether the kernel has the bytes, where they went: it puts them into its pages before it asks,
+    /// and to the offset that it asks for. A page that it has forgotten since, and read again before
+    /// the bytes were taken in, is without them.
+    fn is_in_cache(&self, at: u64) -> bool {
+        at == self.offset && self.invalidator.forgot(self.inode) == self.forgot
+    }
+
+    /// Has the kernel forget what it may have instead. A page that the write holds has nothing in it.
+    async fn forget(&self, at: u64) {
+        let len = u64::from(self.len);
+        let mut range = FileRange::of(at, len);
+        if at != self.offset {
+            // It had another idea of where the file ends.
+            range.start = range.start.min(self.offset);
+            range.end = range.end.max(self.offset + len);
+        }
+        self.invalidator.forget_bytes(self.inode, range).await;
+    }
 }
 
 impl Adapter {
@@ -54,6 +85,9 @@ impl Adapter {
                     invalidator.attributes(asked.inode);
                 } else if opened.keep_cache {
                     flags |= FopenFlags::FOPEN_KEEP_CACHE;
+                }
+                if !flags.contains(FopenFlags::FOPEN_KEEP_CACHE) {
+                    invalidator.drops_pages(asked.inode);
                 }
                 flags.set(FopenFlags::FOPEN_DIRECT_IO, append && !reads_only);
                 // Who has written nothing need not wait for anything at close, but a close unlocks.
@@ -162,19 +196,23 @@ impl Adapter {
         }
         let sync = sync_of(flags.0);
         let len = u32::try_from(data.len()).expect("a request is at most a few MiB");
-        let invalidator = self.invalidator.clone();
-        let wrote = move |at: u64| {
-            // The kernel had another idea of where the file ends.
-            if at != offset {
-                invalidator.attributes(asked.inode);
-                invalidator.pages(asked.inode);
-            }
+        let written = Written {
+            invalidator: self.invalidator.clone(),
+            inode: asked.inode,
+            forgot: self.invalidator.forgot(asked.inode),
+            offset,
+            len,
         };
+        let wrote = move |reply: ReplyWrite, ()| reply.written(len);
         if sync.is_none() {
             match held.file.try_write(offset, data, kill) {
+                Some(Ok(at)) if written.is_in_cache(at) => return wrote(reply, ()),
                 Some(Ok(at)) => {
-                    wrote(at);
-                    return reply.written(len);
+                    let work = async move {
+                        written.forget(at).await;
+                        Ok(())
+                    };
+                    return self.answers.later(asked, reply, work, wrote);
                 }
                 Some(Err(error)) => return answer::refuse(asked, reply, &error),
                 None => {}
@@ -182,14 +220,16 @@ impl Adapter {
         }
         let data = Bytes::copy_from_slice(data);
         let work = async move {
-            wrote(held.file.write(offset, &data, kill).await?);
+            let at = held.file.write(offset, &data, kill).await?;
+            if !written.is_in_cache(at) {
+                written.forget(at).await;
+            }
             match sync {
                 Some(data_only) => held.file.fsync(data_only).await,
                 None => Ok(()),
             }
         };
-        self.answers
-            .later(asked, reply, work, move |reply, ()| reply.written(len));
+        self.answers.later(asked, reply, work, wrote);
     }
 
     /// Sends what was written, and then unlocks what the owner had locked, before a close returns.

@@ -28,7 +28,11 @@ use dfs_proto::{
     view::Space,
 };
 use parking_lot::Mutex;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::Notify;
 
 /// Damaged replicas that are remembered, at the most.
@@ -70,6 +74,8 @@ pub struct Leader {
     pub leases: Mutex<Leases>,
     /// A change has ended, and given back what it held of them.
     pub eased: Notify,
+    /// Files whose write leases are being claimed: one at a time for each, in the order of arrival.
+    pub claims: Mutex<HashMap<InodeId, Arc<tokio::sync::Mutex<()>>>>,
     /// Who waits for locks. The tables are read while it is held, never the other way round.
     pub lines: Mutex<Lines>,
     /// The orders.
@@ -107,15 +113,16 @@ impl Leader {
         Copies::of(self.copies.0, self.copies.1, self.roster.lock().len())
     }
 
-    /// Has a session keep what it is told of these inodes, if it may; also the `bytes` of a file.
+    /// Has a session keep what it is told of these inodes, if it may; also the bytes of a file, if it
+    /// says up to which event it has `heard`.
     pub fn lend(
         &self,
         session: SessionId,
         inodes: impl IntoIterator<Item = InodeId>,
-        bytes: bool,
+        heard: Option<u64>,
     ) -> Lend {
         let now = self.now();
-        self.leases.lock().grant(session, inodes, bytes, now)
+        self.leases.lock().grant(session, inodes, heard, now)
     }
 
     /// Proposes an act of the leader's own, for which there is nothing to tell but that it is done.

@@ -98,6 +98,9 @@ pub struct Writer {
 struct Held {
     writer: Option<Writer>,
     holders: Vec<(SessionId, Duration)>,
+    /// Sessions that were recalled by changes that are under way, each with the number of the event
+    /// once that is told.
+    recalled_from: Vec<(SessionId, Option<u64>)>,
     /// The sessions whose changes are under way, once for each.
     changers: Vec<SessionId>,
     last_changer: Option<SessionId>,
@@ -115,8 +118,6 @@ pub struct Leases {
     swept: usize,
     /// Names whose changes are under way: one at a time for each.
     names: BTreeSet<(InodeId, Name)>,
-    /// Files whose write leases are being claimed: one at a time for each.
-    claims: BTreeSet<InodeId>,
     /// Write leases given so far.
     claimed: u64,
 }
@@ -127,7 +128,6 @@ impl Default for Leases {
             shards: (0..SHARDS).map(|_| HashMap::new()).collect(),
             swept: 0,
             names: BTreeSet::new(),
-            claims: BTreeSet::new(),
             claimed: 0,
         }
     }
@@ -153,6 +153,12 @@ impl Held {
 
     fn is_changed_by_others(&self, session: SessionId) -> bool {
         self.changers.iter().any(|changer| *changer != session)
+    }
+
+    /// Whether a change waits for a session that has acknowledged events up to `heard`.
+    fn waits_for(&self, session: SessionId, heard: u64) -> bool {
+        let mut recalled = self.recalled_from.iter();
+        recalled.any(|(one, number)| *one == session && number.is_none_or(|n| n > heard))
     }
 
     fn holds(&self, session: SessionId) -> bool {
@@ -193,13 +199,14 @@ impl Leases {
     }
 
     /// Gives `session` leases on these inodes, whose rows it is being answered from and which
-    /// cannot be changed meanwhile: on all, if the answer is [`Lend::Kept`]. Who wants to keep
-    /// `bytes` has to wait for changes of others, but for those that wait for it.
+    /// cannot be changed meanwhile: on all, if the answer is [`Lend::Kept`]. Who wants to keep bytes
+    /// says up to which event it has `heard`, and has to wait for changes of others, but for those
+    /// that wait for it.
     pub fn grant(
         &mut self,
         session: SessionId,
         inodes: impl IntoIterator<Item = InodeId>,
-        bytes: bool,
+        heard: Option<u64>,
         now: Duration,
     ) -> Lend {
         let full = self.shards[0].len() > INODES_MAX / SHARDS;
@@ -217,7 +224,7 @@ impl Leases {
             if held.foreign_writer(session).is_some() {
                 written.push(inode);
             } else if held.is_changed_by_others(session) {
-                if bytes && !held.holds(session) {
+                if heard.is_some_and(|heard| !held.waits_for(session, heard)) {
                     return Lend::Changing;
                 }
                 all = false;
@@ -265,14 +272,15 @@ impl Leases {
         }
     }
 
-    /// Takes the turn to claim the write lease on a file, unless it is taken.
-    pub fn take_claim(&mut self, inode: InodeId) -> bool {
-        self.claims.insert(inode)
-    }
-
-    /// Gives it back.
-    pub fn give_claim_back(&mut self, inode: InodeId) {
-        self.claims.remove(&inode);
+    /// A session was told of the recall of an inode by the event of this number.
+    pub fn told(&mut self, inode: InodeId, session: SessionId, number: u64) {
+        if let Some(held) = self.shard(inode).get_mut(&inode) {
+            let untold =
+                |(one, told): &&mut (SessionId, Option<u64>)| *one == session && told.is_none();
+            if let Some((_, told)) = held.recalled_from.iter_mut().find(untold) {
+                *told = Some(number);
+            }
+        }
     }
 
     /// Takes these names for a change, unless one of them is taken.
@@ -331,6 +339,8 @@ impl Leases {
                 whole: directory && hot,
                 content,
             };
+            held.recalled_from
+                .extend(others.iter().map(|other| (*other, None)));
             recalls.extend(others.into_iter().map(|other| (other, recall.clone())));
             let turn = (!foreign).then_some(held.turn);
             marks.push((inode, turn, hot || (!directory && content)));
@@ -357,6 +367,9 @@ impl Leases {
             let ours = held.changers.iter().position(|one| *one == session);
             if let Some(ours) = ours {
                 held.changers.swap_remove(ours);
+            }
+            if held.changers.is_empty() {
+                held.recalled_from.clear();
             }
             let recalled = |one: SessionId| {
                 let mut all = begun.recalls.iter();

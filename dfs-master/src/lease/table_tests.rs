@@ -26,7 +26,7 @@ fn file() -> Vec<Touched> {
 }
 
 fn lent(leases: &mut Leases, session: SessionId, inodes: [InodeId; 1], now: Duration) -> bool {
-    leases.grant(session, inodes, false, now) == Lend::Kept
+    leases.grant(session, inodes, None, now) == Lend::Kept
 }
 
 fn entry(text: &str) -> Vec<Touched> {
@@ -124,7 +124,7 @@ fn names_are_changed_one_at_a_time() {
 fn what_is_over_is_swept_away() {
     let mut leases = Leases::default();
     assert_eq!(
-        leases.grant(A, (0..1000).map(InodeId), false, at(0)),
+        leases.grant(A, (0..1000).map(InodeId), None, at(0)),
         Lend::Kept
     );
     let unfinished = leases.begin(B, file(), at(0));
@@ -156,7 +156,7 @@ fn nobody_is_answered_about_a_file_before_its_writer_has_shared() {
     let mut leases = written();
     assert!(lent(&mut leases, A, [FILE], at(1)), "the writer itself");
     assert_eq!(
-        leases.grant(B, [FILE], true, at(1)),
+        leases.grant(B, [FILE], Some(0), at(1)),
         Lend::Written(vec![FILE])
     );
     let writer = leases.writer(FILE, B).expect("A writes");
@@ -203,21 +203,18 @@ fn who_wants_bytes_waits_for_a_change_unless_it_is_waited_for() {
     assert!(lent(&mut leases, B, [FILE], at(0)));
     let begun = leases.begin(A, file(), at(1));
     let third = SessionId(3);
-    assert_eq!(leases.grant(third, [FILE], true, at(1)), Lend::Changing);
-    assert_eq!(leases.grant(B, [FILE], true, at(1)), Lend::NotKept);
+    let bytes =
+        |leases: &mut Leases, session, heard| leases.grant(session, [FILE], Some(heard), at(1));
+    assert_eq!(bytes(&mut leases, third, 9), Lend::Changing);
+    assert_eq!(bytes(&mut leases, B, 9), Lend::NotKept, "not told yet");
+    leases.told(FILE, B, 7);
+    assert_eq!(bytes(&mut leases, B, 6), Lend::NotKept, "waited for");
+    assert_eq!(bytes(&mut leases, B, 7), Lend::Changing, "it has answered");
     let answer = leases.begin(B, file(), at(1));
     assert!(answer.answers && !begun.answers);
     leases.end(&answer, true, at(1));
     leases.end(&begun, true, at(1));
-    assert_eq!(leases.grant(third, [FILE], true, at(1)), Lend::Kept);
-}
-
-#[test]
-fn write_leases_are_claimed_one_at_a_time() {
-    let mut leases = Leases::default();
-    assert!(leases.take_claim(FILE) && !leases.take_claim(FILE) && leases.take_claim(DIR));
-    leases.give_claim_back(FILE);
-    assert!(leases.take_claim(FILE));
+    assert_eq!(bytes(&mut leases, third, 0), Lend::Kept);
 }
 
 #[derive(Debug, Clone)]
@@ -286,7 +283,7 @@ proptest! {
                 Step::Read(session, inode) => {
                     let writer = writers.get(&inode).filter(|writer| **writer != session);
                     if writer.is_some() {
-                        let lend = leases.grant(SessionId(session), [InodeId(inode)], false, now);
+                        let lend = leases.grant(SessionId(session), [InodeId(inode)], None, now);
                         prop_assert_eq!(lend, Lend::Written(vec![InodeId(inode)]));
                         continue;
                     }

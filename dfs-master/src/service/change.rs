@@ -110,7 +110,7 @@ impl Leader {
         }
         self.everyone_is_confirmed().await;
         self.share(session, &[inode]).await;
-        self.lend(session, [inode], false) == Lend::Kept
+        self.lend(session, [inode], None) == Lend::Kept
     }
 
     fn place(&self, avoid: &[MinionId], near: Option<MinionId>) -> Result<Grant, FsError> {

@@ -47,7 +47,7 @@ impl MasterService {
         of: impl Fn(&T) -> Inodes,
     ) -> Result<Logged<T>, FsError> {
         self.check(session).await?;
-        let read = self.leader.read(session, false, read, of);
+        let read = self.leader.read(session, None, read, of);
         read.await.map(|l| self.told(l))
     }
 
@@ -211,10 +211,11 @@ impl Master for MasterService {
         _: Context,
         session: SessionId,
         inode: InodeId,
+        heard: u64,
     ) -> Result<Logged<View>, FsError> {
         self.check(session).await?;
         let view = |view: &TablesView<'_>| lookup::view(view, inode);
-        let read = self.leader.read(session, true, view, |_| [inode]);
+        let read = self.leader.read(session, Some(heard), view, |_| [inode]);
         read.await.map(|viewed| self.told(viewed))
     }
 
@@ -266,7 +267,7 @@ impl Master for MasterService {
             let lend = |part: &Listing| {
                 let entries = part.entries.iter().filter(|_| attrs);
                 let inodes = entries.map(|entry| entry.inode).chain([inode]);
-                match lends.then(|| leader.lend(session, inodes, false)) {
+                match lends.then(|| leader.lend(session, inodes, None)) {
                     Some(Lend::Kept) => true,
                     Some(Lend::Written(inodes)) => {
                         written.lock().extend(inodes);

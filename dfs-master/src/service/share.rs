@@ -18,11 +18,13 @@ use dfs_proto::{
     session::Event,
     view::View,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a claim waits for those before it.
 const CLAIMS_WAIT: Duration = Duration::from_secs(60);
+/// How often a claim is tried, at the most, before its session has to ask again.
+const CLAIM_ROUNDS: u32 = 8;
 /// How long who wants to keep bytes waits for the changes of others.
 const CHANGES_WAIT: Duration = Duration::from_secs(10);
 /// How long a writer that renews its session may take to commit what it has.
@@ -34,7 +36,7 @@ impl Leader {
     pub(super) async fn read<T, Inodes: IntoIterator<Item = InodeId>>(
         &self,
         session: SessionId,
-        bytes: bool,
+        heard: Option<u64>,
         read: impl Fn(&TablesView<'_>) -> Result<T, FsError>,
         of: impl Fn(&T) -> Inodes,
     ) -> Result<Logged<T>, FsError> {
@@ -52,7 +54,7 @@ impl Leader {
             let mut lend = Lend::NotKept;
             let answer = self.reader.lent(&read, |answer| {
                 if lends {
-                    lend = self.lend(session, of(answer), bytes);
+                    lend = self.lend(session, of(answer), heard);
                 }
                 lend == Lend::Kept
             })?;
@@ -138,19 +140,40 @@ impl Leader {
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<View>, FsError> {
-        let turn = timeout(CLAIMS_WAIT, self.take_claim(inode)).await;
-        turn.map_err(|_| FsError::Unavailable("earlier writers of the file".to_owned()))?;
-        let claimed = self.claim_next(session, inode).await;
-        self.leases.lock().give_claim_back(inode);
-        self.eased.notify_waiters();
+        let turns = self.claims.lock().entry(inode).or_default().clone();
+        let claimed = match timeout(CLAIMS_WAIT, turns.lock()).await {
+            Ok(_turn) => self.claim_next(session, inode).await,
+            Err(_) => Err(FsError::Unavailable(
+                "earlier writers of the file".to_owned(),
+            )),
+        };
+        let mut claims = self.claims.lock();
+        // Nobody else waits, nor can come while the table is held.
+        if Arc::strong_count(&turns) == 2 {
+            claims.remove(&inode);
+        }
         claimed
     }
 
+    /// Where a writer has to commit what it had, that comes in between: then it is tried again.
     async fn claim_next(
         &self,
         session: SessionId,
         inode: InodeId,
     ) -> Result<Logged<View>, FsError> {
+        let mut rounds = 0;
+        loop {
+            let claimed = self.try_claim(session, inode).await;
+            self.eased.notify_waiters();
+            rounds += 1;
+            match claimed {
+                Ok(viewed) if !viewed.writes && rounds < CLAIM_ROUNDS => {}
+                claimed => return claimed,
+            }
+        }
+    }
+
+    async fn try_claim(&self, session: SessionId, inode: InodeId) -> Result<Logged<View>, FsError> {
         self.everyone_is_confirmed().await;
         let touched = Touched {
             inode,
@@ -174,17 +197,5 @@ impl Leader {
             self.leases.lock().end(&begun, false, self.now());
         }
         viewed.map(|viewed| Logged { writes, ..viewed })
-    }
-
-    async fn take_claim(&self, inode: InodeId) {
-        loop {
-            let eased = self.eased.notified();
-            tokio::pin!(eased);
-            eased.as_mut().enable();
-            if self.leases.lock().take_claim(inode) {
-                return;
-            }
-            eased.await;
-        }
     }
 }

@@ -70,7 +70,10 @@ impl Leader {
                 .seats
                 .lock()
                 .tell(*other, Event::Recall(recall.clone()));
-            told.extend(number.map(|number| (*other, number)));
+            if let Some(number) = number {
+                self.leases.lock().told(recall.inode, *other, number);
+                told.push((*other, number));
+            }
         }
         if begun.answers && commits {
             return begun;

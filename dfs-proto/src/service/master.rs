@@ -44,8 +44,9 @@ pub trait Master {
     async fn getattr(session: SessionId, inode: InodeId) -> Result<Logged<Attr>, FsError>;
 
     /// Attributes and content of `inode`, as `Open` gives them, for one that the session already
-    /// holds open. Waits while another session changes it.
-    async fn view(session: SessionId, inode: InodeId) -> Result<Logged<View>, FsError>;
+    /// holds open. Waits while another session changes it, unless that waits for this session to
+    /// acknowledge an event after `heard`.
+    async fn view(session: SessionId, inode: InodeId, heard: u64) -> Result<Logged<View>, FsError>;
 
     /// As `view`, and with the write lease on the file, if the answer says so (`writes`): nobody else
     /// keeps anything of it, nor is answered about it before this session was told `Share` or

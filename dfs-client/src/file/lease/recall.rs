@@ -3,15 +3,12 @@
 
 use super::Forgetting;
 use crate::file::{File, state::State};
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout};
 
 /// What was written is committed within so long, or kept and committed later: others can wait no
 /// longer, and it must not be lost for that.
 const COMMIT_WAIT: Duration = Duration::from_secs(20);
-
-/// What takes longer to be forgotten waits for a page that a write holds.
-const PAGE_WAIT: Duration = Duration::from_millis(5);
 
 /// Nothing takes longer: then reads that wait are answered, and a second time later it is given up.
 const FORGET_WAIT: Duration = Duration::from_secs(1);
@@ -76,8 +73,7 @@ impl File {
             let Some(Some(range)) = range else {
                 return;
             };
-            let mut forgotten = pin!(self.core.audience.forget_bytes(self.inode, range));
-            while timeout(PAGE_WAIT, &mut forgotten).await.is_err() {
+            while !self.core.audience.forget_bytes(self.inode, range).await {
                 if self.state.lock().skip_waiting() {
                     break;
                 }
