@@ -9,6 +9,7 @@ use dfs_tests::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -80,12 +81,28 @@ impl Turns {
         let first = differs.unwrap_or(wanted.len());
         let zeros = found[first..].iter().take_while(|byte| **byte == 0).count();
         panic!(
-            "{how}: byte {} is not what it should be ({zeros} zeros from there; {} of {} bytes); {:#?}",
+            "{how}: byte {} is not what it should be ({zeros} zeros from there; {} of {} bytes); {:#?}\n{}",
             at + first,
             found.len(),
             wanted.len(),
-            self.told
+            self.told,
+            self.again(at + first),
         );
+    }
+
+    /// What a byte is now, in every way to read it: whose cache is wrong, if one is.
+    fn again(&self, at: usize) -> String {
+        let mut told = format!("wanted {}", self.model[at]);
+        for (flags, how) in [(libc::O_DIRECT, "directly"), (0, "through pages")] {
+            for (mount, path) in self.paths.iter().enumerate() {
+                let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+                let mut found = [0];
+                let read = opened.and_then(|file| file.read_exact_at(&mut found, at as u64));
+                let found = read.map(|()| found[0]);
+                let _ = write!(told, "; {how} through mount {mount} {found:?}");
+            }
+        }
+        told
     }
 
     /// A range of the file, perhaps beyond its end.
