@@ -13,6 +13,7 @@ use dfs_tests::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
+    collections::HashMap,
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -426,6 +427,25 @@ fn play(
     judge(registers, players.collect());
 }
 
+/// Without reads of a write by the same mount that was still under way: the kernel puts bytes into the
+/// page cache before it passes them on, so that readers on that mount can be ahead of all others.
+fn without_early_sights(operations: &[Operation]) -> Vec<Operation> {
+    let mount = |one: &Operation| one.by.split(" thread").next().map(str::to_owned);
+    let writes = operations.iter().filter_map(|one| match one.deed {
+        Deed::Write(value) if value != ABSENT => Some((value, one)),
+        _ => None,
+    });
+    let writes: HashMap<Value, &Operation> = writes.collect();
+    let is_early = |one: &&Operation| match one.deed {
+        Deed::Read(value) => writes.get(&value).is_some_and(|write| {
+            mount(write) == mount(one) && write.end.is_none_or(|end| one.start < end)
+        }),
+        Deed::Write(_) => false,
+    };
+    let kept = operations.iter().filter(|one| !is_early(one));
+    kept.cloned().collect()
+}
+
 /// Findings that are told of each kind.
 const TOLD: usize = 5;
 
@@ -449,7 +469,12 @@ fn judge(registers: &[Register], players: Vec<Player>) {
             let of_it: Vec<Operation> = of_it.map(|(_, _, one)| one.clone()).collect();
             if let Err(why) = check(FIRST, &of_it) {
                 broken += 1;
-                wrong.push(format!("{}, page {page}: {why}", register.name));
+                let name = register.name;
+                let early = match check(FIRST, &without_early_sights(&of_it)) {
+                    Ok(()) => "it could be, but for what a mount read of its own writes under way",
+                    Err(_) => "nor could it be without what mounts read of own writes under way",
+                };
+                wrong.push(format!("{name}, page {page}: {why}{early}\n"));
             }
         }
     }
