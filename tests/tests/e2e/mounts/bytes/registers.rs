@@ -17,7 +17,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -123,10 +123,18 @@ fn values(found: &[u8], register: Register) -> Result<Vec<Value>, String> {
     Ok(values)
 }
 
+/// Each has a directory of its own.
+fn file_of(mount: &Path, register: Register) -> PathBuf {
+    mount.join(register.name).join("file")
+}
+
 /// One thread on one mount, and what it did.
 struct Player {
     name: String,
     mount: PathBuf,
+    /// Which of how many it is.
+    at: usize,
+    mounts: usize,
     registers: &'static [Register],
     seen: Seen,
     clock: Stopwatch,
@@ -148,7 +156,7 @@ impl Player {
     }
 
     fn path(&self, register: usize) -> PathBuf {
-        self.mount.join(self.registers[register].name)
+        file_of(&self.mount, self.registers[register])
     }
 
     /// Notes what happened to every page.
@@ -199,8 +207,8 @@ impl Player {
             (false, 0) => self.truncate_and_write(register),
             (false, 1) => self.write_in_place(register),
             (false, 2) => self.write_through_held(register),
-            (true, 0..=2) => self.replace(register),
-            (_, 3..=5) => self.read(register, "open and read", 0),
+            (true, 0..=2) if self.replaces(register) => self.replace(register),
+            (_, 0..=5) => self.read(register, "open and read", 0),
             (_, 6..=7) => self.read(register, "open O_DIRECT and read", libc::O_DIRECT),
             (false, _) => self.read_held(register),
             (true, _) => self.read_replaced(register),
@@ -268,9 +276,15 @@ impl Player {
         Ok(())
     }
 
+    /// A file is renamed over by one mount only, which changes nothing else in its directory: a mount that
+    /// changes names there itself may see them as they were for longer (docs/semantics.md).
+    fn replaces(&self, register: usize) -> bool {
+        register % self.mounts == self.at
+    }
+
     fn replace(&mut self, register: usize) -> io::Result<()> {
         let (value, content) = self.next_value(register);
-        let new = self.mount.join(format!("new-{}", self.number));
+        let new = self.mount.join(format!("new-{}/file", self.number));
         fs::write(&new, content)?;
         let start = self.now();
         fs::rename(&new, self.path(register))?;
@@ -381,20 +395,25 @@ fn play(
 ) {
     let mounts: Vec<PathBuf> = cluster.mounts.iter().map(|m| m.path().into()).collect();
     for register in registers {
-        let first = content(FIRST, register.bytes);
-        fs::write(mounts[0].join(register.name), first).expect("is written");
+        let file = file_of(&mounts[0], *register);
+        fs::create_dir(file.parent().expect("below the mount")).expect("made");
+        fs::write(file, content(FIRST, register.bytes)).expect("is written");
     }
     let over = Arc::new(AtomicBool::new(false));
     let clock = Stopwatch::start();
-    let places = mounts.iter().zip(1..).flat_map(|(mount, at): (_, usize)| {
-        (0..THREADS).map(move |thread| (mount.clone(), format!("mount {at} thread {thread}")))
-    });
+    let many = mounts.len();
+    let places = (0..many).flat_map(|at| (0..THREADS).map(move |thread| (at, thread)));
     let players: Vec<_> = places
         .zip(2..)
-        .map(|((mount, name), number)| {
+        .map(|((at, thread), number)| {
+            let mount = mounts[at].clone();
+            let name = format!("mount {} thread {thread}", at + 1);
+            fs::create_dir(mount.join(format!("new-{number}"))).expect("made");
             let mut player = Player {
                 name,
                 mount,
+                at,
+                mounts: many,
                 registers,
                 seen,
                 clock,
@@ -485,7 +504,7 @@ fn judge(registers: &[Register], players: Vec<Player>) {
     );
     wrong.truncate(2 * TOLD);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(steps > 200, "only {steps} operations were done");
+    assert!(steps > 100, "only {steps} operations were done");
     assert!(stale * 50 < steps, "{stale} opens were stale");
 }
 
