@@ -227,7 +227,6 @@ impl Dfs {
             Some((file, seen)) => {
                 let handle = self.handle((file.clone(), seen), how.append);
                 let as_it_was = !how.truncate && file.is_leased();
-                // Only then: it notes that pages are right for the version that is known by now.
                 let reopen = || self.core.attrs.reopen(inode, self.now());
                 let reopened = match as_it_was.then(reopen).flatten() {
                     Some(reopened) => reopened,
