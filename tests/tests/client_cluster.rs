@@ -390,6 +390,27 @@ async fn what_is_closed_here_is_seen_by_the_next_open_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_not_kept_over_a_change_that_was_heard_of_before_the_open() {
+    let cluster = Cluster::start().await;
+    let (here, there) = (cluster.client().await, cluster.client().await);
+    let file = create(&there, "shared").await;
+    for round in 0..20 {
+        assert!(!open_kept(&here, file.inode()).await, "round {round}");
+        assert!(open_kept(&here, file.inode()).await, "as it was");
+        write(&file, 0, &bytes(round, 5000)).await;
+        file.flush().await.unwrap();
+        // The attributes are known and leased again before the content is.
+        here.getattr(file.inode()).await.unwrap();
+    }
+}
+
+/// Opens a file, and tells whether cached pages of it may be kept.
+async fn open_kept(dfs: &Dfs, inode: InodeId) -> bool {
+    let opened = dfs.open(inode, OpenHow::default()).await.unwrap();
+    opened.keep_cache
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_own_directory_is_known_whole_until_another_client_changes_it() {
     let cluster = Cluster::start().await;
     let (here, there) = (cluster.client().await, cluster.client().await);

@@ -56,7 +56,7 @@ fn fsx_finds_nothing() {
     let file = cluster.path().join("fsx");
     // fsx never unmaps what it has mapped and grows slower with the square of its operations, on
     // any file system: many runs instead of a long one.
-    let (runs, operations) = if long() { (25, 8_000) } else { (1, 8_000) };
+    let (runs, operations) = if long() { (63, 8_000) } else { (1, 8_000) };
     for seed in 1..=runs {
         let script = format!(
             "{} -f {} -N {operations} -S {seed} {}",

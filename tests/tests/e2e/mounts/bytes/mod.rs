@@ -4,3 +4,4 @@ mod append;
 mod mapping;
 mod registers;
 mod replace;
+mod turns;
