@@ -205,7 +205,7 @@ impl Dfs {
         };
         let session = self.core.master.session().await?;
         let made = self.core.master.change(&session, change).await;
-        let writes = made.as_ref().is_ok_and(|told| told.writes);
+        let writes = made.as_ref().ok().and_then(|told| told.writes);
         let (attr, source) = self.made(parent, name, made)?;
         let now = self.now();
         self.core.attrs.open(&attr, source, now);

@@ -142,6 +142,7 @@ fn everything_of(inode: InodeId) -> Recall {
         names: Vec::new(),
         whole: false,
         content: true,
+        writes: None,
     }
 }
 
@@ -156,7 +157,7 @@ async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
             Event::Roster(roster) => core.minions.learn(roster),
             Event::SealSoon(block) => core.blocks.seal_soon(block),
             Event::Recall(recall) => recalls.push(recall),
-            Event::Share(inode) => shares.push(inode),
+            Event::Share(inode, lease) => shares.push((inode, lease)),
             Event::ForgetAll => {
                 all = true;
                 recalls.extend(table.all().iter().map(|file| everything_of(file.inode)));
@@ -166,7 +167,19 @@ async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
     if recalls.is_empty() && shares.is_empty() && !all {
         return;
     }
-    let mut given_up: HashMap<InodeId, (Arc<File>, bool)> = HashMap::new();
+    let recalled = recalls
+        .iter()
+        .filter_map(|recall| Some((recall.inode, recall.writes?)));
+    let used = recalled.chain(shares.iter().copied());
+    let used = used.filter_map(|(inode, lease)| {
+        let file = table.get(inode);
+        if file.is_none() {
+            core.attrs.share(inode);
+        }
+        Some((file?, lease))
+    });
+    join_all(used.map(|(file, lease)| async move { file.has_used(lease).await })).await;
+    let mut given_up: HashMap<InodeId, GivenUp> = HashMap::new();
     let mut with_bytes = HashSet::new();
     for recall in &recalls {
         if let Some(file) = table.get(recall.inode) {
@@ -174,23 +187,44 @@ async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
                 with_bytes.insert(recall.inode);
             }
             table.let_go(recall.inode);
-            given_up.insert(recall.inode, (file, true));
+            let one = given_up.entry(recall.inode).or_insert(GivenUp::of(file));
+            one.changes = true;
+            one.lease = one.lease.max(recall.writes);
         }
     }
-    for inode in shares {
+    for (inode, lease) in shares {
         if let Some(file) = table.get(inode) {
             file.is_recalled(false);
-            given_up.entry(inode).or_insert((file, false));
+            let one = given_up.entry(inode).or_insert(GivenUp::of(file));
+            one.lease = one.lease.max(Some(lease));
         }
-        core.attrs.share(inode);
     }
     if all {
         core.forget_names().await;
     }
     let forgotten = core.recalled(recalls, &with_bytes);
     let files = given_up.values();
-    let files = files.map(|(file, changes)| file.give_up(*changes));
+    let files = files.map(|one| one.file.give_up(one.changes, one.lease));
     join(forgotten, join_all(files)).await;
+}
+
+/// What is given up of a file.
+struct GivenUp {
+    file: Arc<File>,
+    /// It is about to change.
+    changes: bool,
+    /// The write lease, by its number.
+    lease: Option<u64>,
+}
+
+impl GivenUp {
+    fn of(file: Arc<File>) -> GivenUp {
+        GivenUp {
+            file,
+            changes: false,
+            lease: None,
+        }
+    }
 }
 
 /// The old session is over: what it had not sent is lost, what has no name is gone, everything else

@@ -45,9 +45,9 @@ pub struct Logged<T> {
     pub index: u64,
     /// Whether the answer may be kept: the session will be told before anything in it changes.
     pub leased: bool,
-    /// Whether the session holds the write lease on the file that it asked to write: it is told before
-    /// anybody else reads or changes it.
-    pub writes: bool,
+    /// The number of the write lease that the session holds on the file that it asked to write, if
+    /// it does: it is told before anybody else reads or changes it.
+    pub writes: Option<u64>,
     /// The answer.
     pub answer: T,
 }

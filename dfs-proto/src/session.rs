@@ -65,8 +65,9 @@ pub enum Event {
     Recall(Recall),
     /// Somebody else wants to know what a file is that this session holds the write lease on: what
     /// was written is to be committed, and the lease asked for again before more is. What is
-    /// committed stays leased for reading.
-    Share(InodeId),
+    /// committed stays leased for reading. The number is that of the lease: one that has not arrived
+    /// yet is on its way, and worth one write.
+    Share(InodeId, u64),
     /// Forget everything that was leased, and every cache: too much happened to tell it, or the
     /// master was started anew.
     ForgetAll,
@@ -84,6 +85,9 @@ pub struct Recall {
     pub whole: bool,
     /// The bytes of the file change, too.
     pub content: bool,
+    /// The number of the session's write lease on the file, if it holds that; it ends, see
+    /// [`Event::Share`].
+    pub writes: Option<u64>,
 }
 
 /// What a client found wrong with a replica.

@@ -61,7 +61,7 @@ pub(crate) struct Attrs {
     recalls: Recalls,
     /// Of all names of a directory.
     whole: Recalls,
-    /// Of write leases.
+    /// Of write leases on files that are not open yet.
     claims: Recalls,
     inodes: Mutex<LruCache<InodeId, Known>>,
     names: Mutex<LruCache<(InodeId, Name), Named>>,
@@ -284,7 +284,6 @@ impl Attrs {
     pub(crate) fn recall(&self, recall: &Recall) {
         let number = self.lease.recall();
         self.recalls.note(recall.inode, number);
-        self.claims.note(recall.inode, number);
         if recall.whole {
             self.whole.note(recall.inode, number);
         }
@@ -297,7 +296,7 @@ impl Attrs {
         }
     }
 
-    /// The write lease on a file is asked back.
+    /// The write lease on a file that is not open yet is asked back.
     pub(crate) fn share(&self, inode: InodeId) {
         self.claims.note(inode, self.lease.recall());
     }
@@ -373,6 +372,7 @@ pub(super) mod tests {
             names,
             whole,
             content: false,
+            writes: None,
         }
     }
 

@@ -78,13 +78,9 @@ impl File {
                         .await?;
                     continue;
                 }
-                // Where it was recalled meanwhile, it is asked for again.
-                Admission::Ask if Instant::now() < until => {
-                    if self.refresh().await? {
-                        continue;
-                    }
-                }
-                Admission::Ask => return Err(self.gave_up("a file that others change")),
+                // It was so when it was answered, whatever was recalled since; and a recall waits until
+                // this read is answered.
+                Admission::Ask => drop(self.refresh().await?),
             }
             let plan = self.state.lock().plan(range);
             let plan = match plan {

@@ -94,6 +94,11 @@ pub(super) struct State {
     pub(super) handles: u32,
     /// This client holds the write lease.
     pub(super) claimed: bool,
+    /// The last write lease that came, and the last that was given up, by their numbers.
+    pub(super) granted: u64,
+    pub(super) given_up: u64,
+    /// Writes that the write lease was claimed for and that have yet to be taken in.
+    pub(super) owed: u32,
     /// It is being given back: nothing is written for now.
     pub(super) sharing: bool,
     /// What others have yet to forget before the content may change.
@@ -143,6 +148,9 @@ impl File {
             lost: false,
             handles: 0,
             claimed: false,
+            granted: 0,
+            given_up: 0,
+            owed: 0,
             sharing: false,
             forgetting: None,
             waiting: Vec::new(),

@@ -23,8 +23,8 @@ pub(crate) struct Source {
 #[derive(Debug, Clone)]
 pub(crate) struct Told<T> {
     pub(crate) source: Source,
-    /// It came with the write lease on the file.
-    pub(crate) writes: bool,
+    /// It came with the write lease of this number on the file.
+    pub(crate) writes: Option<u64>,
     pub(crate) answer: T,
 }
 

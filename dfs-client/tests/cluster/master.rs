@@ -134,7 +134,7 @@ impl Master for Served {
         // There is nobody else.
         Ok(Logged {
             leased: true,
-            writes: true,
+            writes: Some(u64::MAX),
             ..viewed
         })
     }

@@ -109,7 +109,7 @@ impl World {
         Ok(Logged {
             index: self.index,
             leased: false,
-            writes: false,
+            writes: None,
             answer,
         })
     }

@@ -50,6 +50,7 @@ impl Written {
             range.start = range.start.min(self.offset);
             range.end = range.end.max(self.offset + len);
         }
+        self.invalidator.settle(self.inode).await;
         self.invalidator.forget_bytes(self.inode, range).await;
     }
 }

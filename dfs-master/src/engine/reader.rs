@@ -68,7 +68,7 @@ impl Reader {
         Ok(Logged {
             index,
             leased,
-            writes: false,
+            writes: None,
             answer,
         })
     }
@@ -165,7 +165,7 @@ impl Reader {
                 return Ok(Logged {
                     index,
                     leased,
-                    writes: false,
+                    writes: None,
                     answer: Listing { entries, complete },
                 });
             }
@@ -333,7 +333,7 @@ impl Reader {
         Ok(Logged {
             index: held.index,
             leased: false,
-            writes: false,
+            writes: None,
             answer: held::in_the_way(&held.answer, owner, wish),
         })
     }

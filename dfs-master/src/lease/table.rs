@@ -18,7 +18,7 @@
 //! session.
 
 use dfs_proto::{
-    id::{InodeId, SessionId},
+    id::{COUNTER_BITS, InodeId, SessionId},
     name::Name,
     session::Recall,
 };
@@ -122,13 +122,14 @@ pub struct Leases {
     claimed: u64,
 }
 
-impl Default for Leases {
-    fn default() -> Leases {
+impl Leases {
+    /// None yet, for the leader of this boot: write leases are numbered from it on.
+    pub fn of(boot: u64) -> Leases {
         Leases {
             shards: (0..SHARDS).map(|_| HashMap::new()).collect(),
             swept: 0,
             names: BTreeSet::new(),
-            claimed: 0,
+            claimed: boot << COUNTER_BITS,
         }
     }
 }
@@ -338,10 +339,16 @@ impl Leases {
                 names,
                 whole: directory && hot,
                 content,
+                writes: None,
+            };
+            let writer = held.writer;
+            let recall_of = |other| Recall {
+                writes: writer.filter(|w| w.session == other).map(|w| w.claim),
+                ..recall.clone()
             };
             held.recalled_from
                 .extend(others.iter().map(|other| (*other, None)));
-            recalls.extend(others.into_iter().map(|other| (other, recall.clone())));
+            recalls.extend(others.into_iter().map(|other| (other, recall_of(other))));
             let turn = (!foreign).then_some(held.turn);
             marks.push((inode, turn, hot || (!directory && content)));
         }
@@ -395,12 +402,10 @@ impl Leases {
 
     /// After a change of `session` whose answer it keeps: it holds the write lease on this file
     /// from then on, if nobody else holds anything of it.
-    pub fn claim(&mut self, session: SessionId, inode: InodeId) -> bool {
+    pub fn claim(&mut self, session: SessionId, inode: InodeId) -> Option<u64> {
         self.claimed += 1;
         let claim = self.claimed;
-        let Some(held) = self.shard(inode).get_mut(&inode) else {
-            return false;
-        };
+        let held = self.shard(inode).get_mut(&inode)?;
         let others = held.holders.iter().any(|(one, _)| *one != session);
         let alone = held.holds(session) && !others && !held.is_changed_by_others(session);
         if alone {
@@ -410,7 +415,7 @@ impl Leases {
                 asked: None,
             });
         }
-        alone
+        alone.then_some(claim)
     }
 
     /// The sessions that hold something in the part of the table that is swept next.

@@ -40,7 +40,7 @@ fn entry(text: &str) -> Vec<Touched> {
 
 #[test]
 fn whoever_holds_a_file_is_recalled_once_and_has_to_ask_again() {
-    let mut leases = Leases::default();
+    let mut leases = Leases::of(0);
     assert!(lent(&mut leases, A, [FILE], at(0)) && lent(&mut leases, B, [FILE], at(0)));
     let begun = leases.begin(A, file(), at(1));
     let recall = Recall {
@@ -48,6 +48,7 @@ fn whoever_holds_a_file_is_recalled_once_and_has_to_ask_again() {
         names: Vec::new(),
         whole: false,
         content: true,
+        writes: None,
     };
     assert_eq!(begun.recalls, [(B, recall)]);
     assert!(!lent(&mut leases, B, [FILE], at(1)), "while it changes");
@@ -66,7 +67,7 @@ fn whoever_holds_a_file_is_recalled_once_and_has_to_ask_again() {
 
 #[test]
 fn a_directory_loses_the_name_and_keeps_the_rest() {
-    let mut leases = Leases::default();
+    let mut leases = Leases::of(0);
     assert!(lent(&mut leases, B, [DIR], at(0)));
     for (second, text) in [(2, "one"), (4, "two")] {
         let begun = leases.begin(A, entry(text), at(second));
@@ -79,7 +80,7 @@ fn a_directory_loses_the_name_and_keeps_the_rest() {
 
 #[test]
 fn what_is_fought_over_is_held_by_nobody_for_a_while() {
-    let mut leases = Leases::default();
+    let mut leases = Leases::of(0);
     let mut whole = 0;
     for turn in 0..100 {
         let now = Duration::from_millis(turn * 10);
@@ -96,7 +97,7 @@ fn what_is_fought_over_is_held_by_nobody_for_a_while() {
 
 #[test]
 fn an_answer_from_before_the_change_of_another_is_not_kept() {
-    let mut leases = Leases::default();
+    let mut leases = Leases::of(0);
     let ours = leases.begin(A, file(), at(0));
     let theirs = leases.begin(B, file(), at(0));
     assert!(
@@ -111,7 +112,7 @@ fn an_answer_from_before_the_change_of_another_is_not_kept() {
 
 #[test]
 fn names_are_changed_one_at_a_time() {
-    let mut leases = Leases::default();
+    let mut leases = Leases::of(0);
     let both = [(DIR, name("a")), (DIR, name("b"))];
     assert!(leases.take_names(&both));
     assert!(!leases.take_names(&both[1..]));
@@ -122,7 +123,7 @@ fn names_are_changed_one_at_a_time() {
 
 #[test]
 fn what_is_over_is_swept_away() {
-    let mut leases = Leases::default();
+    let mut leases = Leases::of(0);
     assert_eq!(
         leases.grant(A, (0..1000).map(InodeId), None, at(0)),
         Lend::Kept
@@ -145,9 +146,9 @@ fn what_is_over_is_swept_away() {
 
 /// Has A write to the file.
 fn written() -> Leases {
-    let mut leases = Leases::default();
+    let mut leases = Leases::of(0);
     let begun = leases.begin(A, file(), at(0));
-    assert!(leases.end(&begun, true, at(0)) && leases.claim(A, FILE));
+    assert!(leases.end(&begun, true, at(0)) && leases.claim(A, FILE).is_some());
     leases
 }
 
@@ -167,10 +168,10 @@ fn nobody_is_answered_about_a_file_before_its_writer_has_shared() {
     leases.shared(FILE, 7);
     assert_eq!(leases.writer(FILE, B), None);
     assert!(lent(&mut leases, B, [FILE], at(1)));
-    assert!(!leases.claim(A, FILE), "B keeps what it was told");
+    assert!(leases.claim(A, FILE).is_none(), "B keeps what it was told");
     let again = leases.begin(A, file(), at(2));
     assert_eq!((again.recalls.len(), again.writers.len()), (1, 0));
-    assert!(leases.end(&again, true, at(2)) && leases.claim(A, FILE));
+    assert!(leases.end(&again, true, at(2)) && leases.claim(A, FILE).is_some());
     leases.asked(FILE, writer.claim, 9);
     assert_eq!(leases.writer(FILE, B).expect("anew").asked, None);
 }
@@ -199,7 +200,7 @@ fn a_closed_file_is_written_by_nobody() {
 
 #[test]
 fn who_wants_bytes_waits_for_a_change_unless_it_is_waited_for() {
-    let mut leases = Leases::default();
+    let mut leases = Leases::of(0);
     assert!(lent(&mut leases, B, [FILE], at(0)));
     let begun = leases.begin(A, file(), at(1));
     let third = SessionId(3);
@@ -254,7 +255,7 @@ proptest! {
     /// each inode the session that writes to it, telling nobody, which makes a version each time.
     #[test]
     fn nobody_keeps_what_has_changed(steps in steps()) {
-        let mut leases = Leases::default();
+        let mut leases = Leases::of(0);
         let mut versions = [0u64; 3];
         let mut kept: HashMap<(u64, u64), u64> = HashMap::new();
         let mut heard: HashMap<(u64, u64), u64> = HashMap::new();
@@ -331,7 +332,7 @@ proptest! {
                         let whose = (one.session, one.inode);
                         let file = InodeId(one.inode);
                         let told = leases.end(&one.begun, true, now);
-                        if told && one.inode != 0 && leases.claim(SessionId(one.session), file) {
+                        if told && one.inode != 0 && leases.claim(SessionId(one.session), file).is_some() {
                             writers.insert(one.inode, one.session);
                         }
                         match told {

@@ -91,7 +91,7 @@ impl Leader {
         let kept = self.touched(&touch, fresh) || opens;
         let leased = kept && fresh;
         let claim = |inode| self.leases.lock().claim(session, inode);
-        let writes = leased && alone.is_some_and(claim);
+        let writes = alone.filter(|_| leased).and_then(claim);
         if !closed.is_empty() {
             self.leases.lock().closed(session, &closed);
         }

@@ -87,7 +87,7 @@ impl Leader {
             let number = match asked {
                 Some(number) => Some(number),
                 None => {
-                    let number = self.seats.lock().tell(writer, Event::Share(*inode));
+                    let number = self.seats.lock().tell(writer, Event::Share(*inode, claim));
                     if let Some(number) = number {
                         self.leases.lock().asked(*inode, claim, number);
                     }
@@ -167,7 +167,7 @@ impl Leader {
             self.eased.notify_waiters();
             rounds += 1;
             match claimed {
-                Ok(viewed) if !viewed.writes && rounds < CLAIM_ROUNDS => {}
+                Ok(viewed) if viewed.writes.is_none() && rounds < CLAIM_ROUNDS => {}
                 claimed => return claimed,
             }
         }
@@ -182,14 +182,18 @@ impl Leader {
             content: true,
         };
         let begun = self.begin(session, vec![touched], false).await;
-        let (mut ended, mut writes) = (false, false);
+        let (mut ended, mut writes) = (false, None);
         let viewed = self.reader.lent(
             |view| lookup::view(view, inode),
             |_| {
                 let mut leases = self.leases.lock();
                 let kept = leases.end(&begun, true, self.now());
                 ended = true;
-                writes = kept && leases.claim(session, inode);
+                writes = if kept {
+                    leases.claim(session, inode)
+                } else {
+                    None
+                };
                 kept
             },
         );

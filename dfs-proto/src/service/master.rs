@@ -48,7 +48,7 @@ pub trait Master {
     /// acknowledge an event after `heard`.
     async fn view(session: SessionId, inode: InodeId, heard: u64) -> Result<Logged<View>, FsError>;
 
-    /// As `view`, and with the write lease on the file, if the answer says so (`writes`): nobody else
+    /// As `view`, and with the write lease on the file, if the answer has one (`writes`): nobody else
     /// keeps anything of it, nor is answered about it before this session was told `Share` or
     /// `Recall`. For files that the session holds open; it ends with the close.
     async fn claim(session: SessionId, inode: InodeId) -> Result<Logged<View>, FsError>;

@@ -6,8 +6,11 @@ use crate::{
     link::{Source, Told},
 };
 use dfs_proto::{extent::FileRange, id::SessionId, service::MasterClient};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
+
+/// How long a lease that is asked back may take to arrive and to be used.
+const USE_WAIT: Duration = Duration::from_secs(1);
 
 /// A write that waits. The kernel may hold its pages meanwhile.
 pub(crate) struct Waiting<'a> {
@@ -22,6 +25,24 @@ impl Drop for Waiting<'_> {
         if let Some(at) = at {
             state.waiting.swap_remove(at);
         }
+    }
+}
+
+/// A write that the write lease was claimed for: what is given up waits for it, a moment.
+struct Owed<'a>(&'a File);
+
+impl Owed<'_> {
+    fn of(file: &File) -> Owed<'_> {
+        file.state.lock().owed += 1;
+        Owed(file)
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        let Owed(file) = self;
+        file.state.lock().owed -= 1;
+        file.progress.notify_waiters();
     }
 }
 
@@ -51,11 +72,21 @@ impl File {
         self.settled().await?;
         let mut may = self.may_write();
         loop {
-            if !may {
-                self.claim(until).await?;
-            }
+            // Before it may be asked back, so that each lease is worth a write.
             self.core.room(len).await?;
-            if let Some(at) = self.put(offset, data, kill_privileges, true)? {
+            let claimed = match may {
+                true => None,
+                false => match self.claim(until).await {
+                    Ok(owed) => Some(owed),
+                    Err(error) => {
+                        self.core.give_back(u64::from(len));
+                        return Err(error);
+                    }
+                },
+            };
+            let put = self.put(offset, data, kill_privileges, true);
+            drop(claimed);
+            if let Some(at) = put? {
                 return Ok(at);
             }
             may = false;
@@ -63,12 +94,12 @@ impl File {
     }
 
     /// Asks for the write lease. It may be gone again by the time that this returns.
-    async fn claim(&self, until: Instant) -> Result<(), Error> {
+    async fn claim(&self, until: Instant) -> Result<Owed<'_>, Error> {
         let gave_up = || self.gave_up("the write lease");
         let claiming = timeout_at(until, self.claiming.lock()).await;
         let _one_for_all = claiming.map_err(|_| gave_up())?;
         if self.may_write() {
-            return Ok(());
+            return Ok(Owed::of(self));
         }
         // What is being given back is not asked for before it is.
         let given_back = |file: &File| !file.state.lock().sharing;
@@ -89,18 +120,35 @@ impl File {
         } = told?;
         self.core.attrs.learn(&answer.attr, source, self.core.now());
         self.learn(answer, source.index);
+        let owed = Owed::of(self);
         self.is_claimed(source, writes);
-        Ok(())
+        self.progress.notify_waiters();
+        Ok(owed)
     }
 
-    /// Takes in whether an answer came with the write lease, unless that was asked back since.
-    pub(crate) fn is_claimed(&self, source: Source, writes: bool) {
+    /// Takes in the write lease that an answer came with, unless that was given up since.
+    pub(crate) fn is_claimed(&self, source: Source, writes: Option<u64>) {
         let attrs = &self.core.attrs;
-        let kept = writes
-            && source
-                .stamp
-                .is_some_and(|s| attrs.keeps_claim(self.inode, s));
+        let keeps = |stamp| attrs.keeps_claim(self.inode, stamp);
+        let Some(number) = writes.filter(|_| source.stamp.is_some_and(keeps)) else {
+            return;
+        };
         let mut state = self.state.lock();
-        state.claimed |= kept && !state.sharing && !state.session.ended.is_cancelled();
+        state.granted = state.granted.max(number);
+        state.claimed |= number > state.given_up && !state.session.ended.is_cancelled();
+    }
+
+    /// A lease of this number is asked back: it is on its way, if it has not come, and has yet to be
+    /// used. Waits for that, a moment.
+    pub(crate) async fn has_used(&self, number: u64) {
+        let used = |file: &File| {
+            let state = file.state.lock();
+            let coming = state.granted < number && file.claiming.try_lock().is_err();
+            !coming && state.owed == 0
+        };
+        let until = Instant::now() + USE_WAIT;
+        if self.wait_until(used, until, "a write").await.is_err() {
+            tracing::debug!(inode = %self.inode, "a write lease was not used");
+        }
     }
 }

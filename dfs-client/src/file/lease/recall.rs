@@ -34,13 +34,14 @@ impl File {
     /// Answers a recall. Of what was written, all is committed when this is done; where `changes`, all
     /// that is known of the file is asked for again before it is used, and what others have from
     /// here of its bytes they have forgotten, if it was said that they have to.
-    pub(crate) async fn give_up(self: &Arc<Self>, changes: bool) {
+    pub(crate) async fn give_up(self: &Arc<Self>, changes: bool, lease: Option<u64>) {
         self.commit_all().await;
         self.forget_bytes().await;
         // The kernel sends what was written through mappings before it forgets it.
         self.commit_all().await;
         let mut state = self.state.lock();
-        state.claimed = false;
+        state.given_up = state.given_up.max(lease.unwrap_or(0));
+        state.claimed &= state.granted > state.given_up && lease.is_some();
         state.sharing = false;
         state.forgetting = None;
         state.moved |= changes;

@@ -331,13 +331,11 @@ fn two_mounts_in_turns_agree_with_a_vector() {
 }
 
 #[test]
-#[ignore = "waits for write leases"]
 fn two_mounts_with_files_held_open_agree_with_a_vector() {
     take_turns(End::Sync, if long() { 100_000 } else { 1000 });
 }
 
 #[test]
-#[ignore = "waits for write leases"]
 fn two_mounts_that_sync_nothing_agree_with_a_vector() {
     take_turns(End::Nothing, if long() { 100_000 } else { 1000 });
 }
