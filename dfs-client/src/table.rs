@@ -56,9 +56,14 @@ impl Table {
             tokio::pin!(closed);
             closed.as_mut().enable();
             {
-                let files = self.files.lock();
+                let mut files = self.files.lock();
                 if let Some(file) = files.get(&inode) {
-                    return Some((file.clone(), file.hold()));
+                    if file.check_lost().is_ok() {
+                        return Some((file.clone(), file.hold()));
+                    }
+                    // It fails for those that had it; who opens it now gets it anew.
+                    file.lose();
+                    files.remove(&inode);
                 }
                 if !self.closing.lock().contains(&inode) {
                     return None;
@@ -77,7 +82,8 @@ impl Table {
         index: u64,
     ) -> (Arc<File>, u64) {
         let mut files = self.files.lock();
-        if let Some(file) = files.get(&view.attr.inode) {
+        let known = files.get(&view.attr.inode);
+        if let Some(file) = known.filter(|file| file.check_lost().is_ok()) {
             let seen = file.hold();
             file.learn(view, index);
             return (file.clone(), seen);

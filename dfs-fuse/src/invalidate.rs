@@ -159,8 +159,9 @@ impl Invalidator {
         self.shared.looks.drops(inode);
     }
 
-    /// How often the kernel forgot pages of a file; more often than it did where that is not remembered.
-    pub(crate) fn forgot(&self, inode: InodeId) -> u64 {
+    /// How often the kernel forgot pages of a file; more often than it did where that is not remembered,
+    /// and nothing if it did a moment ago.
+    pub(crate) fn forgot(&self, inode: InodeId) -> Option<u64> {
         self.shared.looks.forgot(inode)
     }
 

@@ -36,6 +36,8 @@ struct Look {
     forgot: u64,
     /// How often it forgot pages besides, because of an open.
     dropped: u64,
+    /// When it last forgot something.
+    last: Option<Instant>,
     /// The last answer.
     answered: Instant,
     /// The last answer with attributes to what was asked since the kernel was told to forget.
@@ -78,6 +80,7 @@ impl Look {
             under_way: 0,
             forgot,
             dropped: 0,
+            last: None,
             answered: now,
             attributes: None,
             in_vain: false,
@@ -102,6 +105,7 @@ impl Look {
         self.in_vain = unsure || (self.in_vain && self.attributes.is_none());
         self.attributes = None;
         self.forgot += 1;
+        self.last = Some(now);
     }
 
     fn is_past(&self, now: Instant) -> bool {
@@ -139,17 +143,20 @@ impl Looks {
         }
     }
 
-    /// How often the kernel forgot pages of an inode.
-    pub(crate) fn forgot(&self, inode: InodeId) -> u64 {
+    /// How often the kernel forgot pages of an inode, if that is some time ago.
+    pub(crate) fn forgot(&self, inode: InodeId) -> Option<u64> {
         let mut looks = self.0.lock();
         let look = self.entry(&mut looks, inode);
-        look.forgot + look.dropped
+        let recent = look.last.is_some_and(|last| last.elapsed() < TAKEN_IN);
+        (!recent).then_some(look.forgot + look.dropped)
     }
 
     /// The kernel forgets pages because it is not told to keep them at an open.
     pub(crate) fn drops(&self, inode: InodeId) {
         let mut looks = self.0.lock();
-        self.entry(&mut looks, inode).dropped += 1;
+        let look = self.entry(&mut looks, inode);
+        look.dropped += 1;
+        look.last = Some(Instant::now());
     }
 
     fn entry<'a>(&self, looks: &'a mut World, inode: InodeId) -> &'a mut Look {
@@ -256,9 +263,9 @@ mod tests {
             }
         }
         let before = looks.forgot(InodeId(0));
-        assert!(before > 0, "it was remembered, and is not any more");
+        assert!(before > Some(0), "it was remembered, and is not any more");
         looks.forgets(InodeId(0));
-        assert_eq!(looks.forgot(InodeId(0)), before + 1);
+        assert_eq!(looks.forgot(InodeId(0)), None, "just now");
         assert!(looks.0.lock().inodes.len() <= INODES_MAX);
     }
 }

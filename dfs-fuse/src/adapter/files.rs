@@ -27,8 +27,9 @@ pub(super) struct Write<'a> {
 struct Written {
     invalidator: Invalidator,
     inode: InodeId,
-    /// How often the kernel had forgotten of the file when the write came.
-    forgot: u64,
+    /// How often the kernel had forgotten of the file when the write came; not known, if it had just
+    /// then.
+    forgot: Option<u64>,
     offset: u64,
     len: u32,
 }
@@ -38,7 +39,8 @@ impl Written {
     /// and to the offset that it asks for. A page that it has forgotten since, and read again before
     /// the bytes were taken in, is without them.
     fn is_in_cache(&self, at: u64) -> bool {
-        at == self.offset && self.invalidator.forgot(self.inode) == self.forgot
+        let now = self.invalidator.forgot(self.inode);
+        at == self.offset && now.is_some() && now == self.forgot
     }
 
     /// Has the kernel forget what it may have instead. A page that the write holds has nothing in it.
@@ -50,7 +52,6 @@ impl Written {
             range.start = range.start.min(self.offset);
             range.end = range.end.max(self.offset + len);
         }
-        self.invalidator.settle(self.inode).await;
         self.invalidator.forget_bytes(self.inode, range).await;
     }
 }
