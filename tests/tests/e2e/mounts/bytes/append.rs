@@ -44,15 +44,23 @@ struct Tail {
 }
 
 impl Tail {
-    /// Reads what the file's size says is there.
-    fn follow(&mut self, file: &File) -> Result<(), String> {
+    /// Reads what the file's size says is there: all of it, or on a mount that `writes` itself what is
+    /// there already.
+    fn follow(&mut self, file: &File, writes: bool) -> Result<(), String> {
         let size = file.metadata().map_err(|error| error.to_string())?.len();
         let known = self.at + self.rest.len() as u64;
-        let Some(more) = size.checked_sub(known) else {
-            return Err(format!("its size was {known} and is {size}"));
+        let more = match size.checked_sub(known) {
+            None if writes => 0,
+            more => more.unwrap_or(u64::MAX),
         };
+        if more == u64::MAX {
+            return Err(format!("its size was {known} and is {size}"));
+        }
         let mut bytes = vec![0; usize::try_from(more).expect("fits")];
-        if let Err(error) = file.read_exact_at(&mut bytes, known) {
+        if writes {
+            let there = file.read_at(&mut bytes, known);
+            bytes.truncate(there.map_err(|error| error.to_string())?);
+        } else if let Err(error) = file.read_exact_at(&mut bytes, known) {
             return Err(format!(
                 "{more} bytes from {known} on, before the end: {error}"
             ));
@@ -154,14 +162,15 @@ fn append_and_follow(cluster: &Cluster, from: &[usize]) {
             })
         });
         let writing: Vec<_> = writing.collect();
-        let tails = paths.iter().map(|path| {
+        let tails = paths.iter().enumerate().map(|(mount, path)| {
+            let writes = from.contains(&mount) && from.len() > 1;
             scope.spawn(move || {
                 let file = File::open(path).expect("opens");
                 let mut tail = Tail::default();
                 let mut looks = 0;
                 while left.load(Ordering::SeqCst) > 0 {
                     looks += 1;
-                    tail.follow(&file).map_err(|why| (looks, why))?;
+                    tail.follow(&file, writes).map_err(|why| (looks, why))?;
                     wait::last(PACE);
                 }
                 Ok::<usize, (usize, String)>(looks)
@@ -186,7 +195,7 @@ fn append_and_follow(cluster: &Cluster, from: &[usize]) {
             let file = File::open(path).expect("opens");
             let through = path.display();
             tail = Tail::default();
-            tail.follow(&file)
+            tail.follow(&file, false)
                 .unwrap_or_else(|why| panic!("{through}, when all is written: {why}"));
             tail.found.len() >= wanted
         });
