@@ -6,6 +6,7 @@ mod control;
 mod health;
 mod locks;
 mod master;
+mod quota;
 mod share;
 mod touch;
 
