@@ -2,3 +2,4 @@
 
 mod coherence;
 mod locks;
+mod quotas;
