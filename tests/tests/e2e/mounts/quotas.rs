@@ -110,6 +110,10 @@ fn what_a_quota_does_not_allow_is_refused_on_every_mount() {
     let error = fill(&here.join("small-6"), 3 * MIB).expect_err("not for so much");
     assert!(is_over(&error), "{error}");
     fs::remove_file(here.join("small-4")).expect("removes");
+    // The other mount has closed it just now, and tells so within a moment.
+    wait::until(SOON, "nobody to have it open", || {
+        df(&here, "used")[0] < 4 * MIB
+    });
     fill(&here.join("small-6"), 3 * MIB).expect("it is a place for others");
 
     let removed = quota(&format!("remove {}", there.display()));
