@@ -9,8 +9,8 @@ use dfs_proto::{
     attr::{Attr, FileKind},
     error::FsError,
     id::InodeId,
-    service::{AdminClient, Status},
-    view::{Cookie, Layout, Listing},
+    service::{AdminClient, QUOTAS_PER_ANSWER_MAX, QuotaStatus, Status},
+    view::{Cookie, Layout, Limits, Listing},
     wire::{Address, Client, Greeting, ServiceKind, dial, within},
 };
 use std::{path::Path, time::Duration};
@@ -98,6 +98,38 @@ impl Admin {
         let answer = self.client.target(within(PAGE_TIMEOUT), inode).await;
         self.answer("the link", answer)
             .map(|target| target.to_vec())
+    }
+
+    /// Gives a directory a quota.
+    pub(crate) async fn set_quota(
+        &self,
+        what: &str,
+        directory: InodeId,
+        limits: Limits,
+    ) -> Result<QuotaStatus, Failure> {
+        let set = self
+            .client
+            .set_quota(within(PAGE_TIMEOUT), directory, limits);
+        self.answer(what, set.await)
+    }
+
+    /// Takes the quota of a directory away.
+    pub(crate) async fn remove_quota(&self, what: &str, directory: InodeId) -> Result<(), Failure> {
+        let removed = self.client.remove_quota(within(PAGE_TIMEOUT), directory);
+        self.answer(what, removed.await)
+    }
+
+    /// The quotas that an inode is counted in, the nearest first.
+    pub(crate) async fn quotas_of(&self, inode: InodeId) -> Result<Vec<QuotaStatus>, Failure> {
+        let quotas = self.client.quotas_of(within(PAGE_TIMEOUT), inode).await;
+        self.answer("quotas", quotas)
+    }
+
+    /// A part of all quotas.
+    pub(crate) async fn quotas(&self, after: InodeId) -> Result<Vec<QuotaStatus>, Failure> {
+        let most = QUOTAS_PER_ANSWER_MAX;
+        let quotas = self.client.quotas(within(PAGE_TIMEOUT), after, most).await;
+        self.answer("quotas", quotas)
     }
 
     /// What a path names, over symbolic links on the way (and at its end, if `follow`).

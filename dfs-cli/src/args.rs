@@ -1,8 +1,8 @@
 //! The command line of `dfs`.
 
 use clap::{Args, Parser, Subcommand};
-use dfs_host::settings::parse_duration;
-use std::{path::PathBuf, time::Duration};
+use dfs_host::settings::{UnitError, parse_bytes, parse_duration};
+use std::{num::ParseIntError, path::PathBuf, time::Duration};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -31,6 +31,9 @@ pub(crate) enum Command {
     Stat(Named),
     /// Show where the bytes of a file are: extents, blocks, replicas by minion
     Locate(Named),
+    /// Limit what may be stored in and below a directory
+    #[command(subcommand)]
+    Quota(Quota),
     /// Mount the file system on a directory
     Mount(Mount),
     /// Detach a mount; also one whose daemon is dead or busy
@@ -88,6 +91,57 @@ pub(crate) struct Named {
     pub(crate) path: PathBuf,
 }
 
+/// What to do with quotas.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Quota {
+    /// Give a directory a quota, or other limits; a limit that is not named stays
+    Set(QuotaSet),
+    /// Show the quotas that a path is counted in, the nearest first
+    Show(Named),
+    /// List all quotas
+    List(QuotaList),
+    /// Take the quota of a directory away
+    Remove(Named),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuotaSet {
+    #[command(flatten)]
+    pub(crate) named: Named,
+
+    /// Bytes that may be stored in and below it, in one copy, like 10GiB; `none` for no limit
+    #[arg(long, value_name = "SIZE", value_parser = parse_limit, required_unless_present = "inodes")]
+    pub(crate) bytes: Option<Limit>,
+
+    /// Files, directories and links that may be in and below it, itself included; `none` for no limit
+    #[arg(long, value_name = "NUMBER", value_parser = parse_count)]
+    pub(crate) inodes: Option<Limit>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuotaList {
+    #[command(flatten)]
+    pub(crate) master: Master,
+}
+
+/// A limit, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Limit(pub(crate) Option<u64>);
+
+fn parse_limit(text: &str) -> Result<Limit, UnitError> {
+    match text {
+        "none" => Ok(Limit(None)),
+        size => parse_bytes(size).map(|bytes| Limit(Some(bytes))),
+    }
+}
+
+fn parse_count(text: &str) -> Result<Limit, ParseIntError> {
+    match text {
+        "none" => Ok(Limit(None)),
+        number => number.parse().map(|number| Limit(Some(number))),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Mount {
     /// An empty directory
@@ -139,5 +193,18 @@ mod tests {
         Line::command().debug_assert();
         let help = Line::command().render_help().to_string();
         assert!(help.contains("Exit codes:"), "{help}");
+    }
+
+    #[test]
+    fn a_quota_has_a_limit() {
+        let line = |text: &str| Line::try_parse_from(text.split(' '));
+        assert!(line("dfs quota set /a").is_err());
+        assert!(line("dfs quota set /a --bytes 10x").is_err());
+        let set = line("dfs quota set /a --bytes 10G --inodes none").expect("is right");
+        let Command::Quota(Quota::Set(set)) = set.command else {
+            panic!("{set:?}");
+        };
+        let limits = (set.bytes, set.inodes);
+        assert_eq!(limits, (Some(Limit(Some(10 << 30))), Some(Limit(None))));
     }
 }

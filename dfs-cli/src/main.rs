@@ -8,6 +8,7 @@ mod ls;
 mod mount;
 mod mounts;
 mod place;
+mod quota;
 mod stat;
 mod status;
 mod text;
@@ -44,6 +45,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             Command::Ls(args) => ls::run(args, &mut out).await,
             Command::Stat(args) => stat::run(args, &mut out).await,
             Command::Locate(args) => locate::run(args, &mut out).await,
+            Command::Quota(args) => quota::run(args, &mut out).await,
             Command::Mount(args) => mount::run(args).await,
             Command::Umount(args) => umount::run(args).await,
         }

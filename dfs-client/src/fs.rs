@@ -22,7 +22,7 @@ use dfs_proto::{
     view::{Content, Cookie, Layout, Listing, Space, View},
 };
 use parking_lot::Mutex;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Entries asked for at once, at the most.
@@ -30,6 +30,9 @@ const READDIR_MAX: u32 = 2048;
 
 /// statfs(2) waits so long for the master before it answers from memory.
 const STATFS_WAIT: Duration = Duration::from_millis(500);
+
+/// Answers of statfs(2) that are remembered, at the most.
+const SPACES_MAX: usize = 64;
 
 /// The end of a session is told to the master for so long; a session that is not ended expires.
 const GOODBYE_WAIT: Duration = Duration::from_secs(2);
@@ -65,7 +68,7 @@ pub struct Opened {
 pub struct Dfs {
     pub(crate) core: Arc<Core>,
     pub(crate) table: Arc<Table>,
-    space: Arc<Mutex<Option<Space>>>,
+    space: Arc<Mutex<BTreeMap<InodeId, Space>>>,
     stop: Arc<StopOnDrop>,
 }
 
@@ -111,7 +114,7 @@ impl Dfs {
         };
         // So that both can be answered with the master down.
         dfs.getattr(InodeId::ROOT).await?;
-        dfs.statfs().await?;
+        dfs.statfs(InodeId::ROOT).await?;
         Ok(dfs)
     }
 
@@ -359,15 +362,25 @@ impl Dfs {
         Ok(target.await?.answer)
     }
 
-    /// Space and inodes; the last answer known where the master does not give one within 500 ms.
-    pub async fn statfs(&self) -> Result<Space, Error> {
-        match self.core.master.statfs(STATFS_WAIT).await {
+    /// Space and inodes, as far as the quotas that `inode` is counted in leave them; the last answer
+    /// known, of the root where none is known of the inode, where the master does not give one within
+    /// 500 ms.
+    pub async fn statfs(&self, inode: InodeId) -> Result<Space, Error> {
+        let answer = self.core.master.statfs(inode, STATFS_WAIT).await;
+        let mut known = self.space.lock();
+        match answer {
             Some(Ok(space)) => {
-                *self.space.lock() = Some(space);
+                if known.len() >= SPACES_MAX {
+                    known.retain(|known, _| *known == InodeId::ROOT);
+                }
+                known.insert(inode, space);
                 Ok(space)
             }
             Some(Err(error)) => Err(error.into()),
-            None => Ok(self.space.lock().unwrap_or_default()),
+            None => {
+                let space = known.get(&inode).or(known.get(&InodeId::ROOT));
+                Ok(space.copied().unwrap_or_default())
+            }
         }
     }
 

@@ -203,13 +203,16 @@ impl OpenFile {
         kill_privileges: bool,
     ) -> Result<(), Error> {
         self.file.check_lost()?;
-        let space = self.core.master.statfs(SPACE_WAIT).await;
+        let space = self.core.master.statfs(self.inode(), SPACE_WAIT).await;
         // What is stored already may all be in the range.
         let needed = range.len().saturating_sub(self.attr().stored);
         if let Some(Ok(space)) = space
             && needed > space.bytes_free
         {
             let free = space.bytes_free;
+            if let Some((directory, limit)) = space.quota {
+                return Err(FsError::QuotaOfBytes { directory, limit }.into());
+            }
             let why = format!("{needed} bytes are asked for and {free} are free");
             return Err(FsError::NoSpace(why).into());
         }

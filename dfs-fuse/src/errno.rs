@@ -53,6 +53,8 @@ fn of_refusal(refusal: &FsError) -> Errno {
         FsError::Locked => Errno::EAGAIN,
         FsError::Deadlock => Errno::EDEADLK,
         FsError::NoLocks(_) => Errno::ENOLCK,
+        FsError::QuotaOfBytes { .. } | FsError::QuotaOfInodes { .. } => Errno::EDQUOT,
+        FsError::CrossesQuota => Errno::EXDEV,
         FsError::SessionEnded(_)
         | FsError::AnswerDropped(_)
         | FsError::TooManyOutstanding
@@ -150,6 +152,16 @@ mod tests {
                 "{refusal}"
             );
         }
+    }
+
+    #[test]
+    fn quotas_have_their_errnos() {
+        let (directory, limit) = (InodeId(7), 1);
+        let errno = |refusal| of(&Error::Refused(refusal)).code();
+        let bytes = FsError::QuotaOfBytes { directory, limit };
+        let inodes = FsError::QuotaOfInodes { directory, limit };
+        assert_eq!((errno(bytes), errno(inodes)), (libc::EDQUOT, libc::EDQUOT));
+        assert_eq!(errno(FsError::CrossesQuota), libc::EXDEV);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The master: the names of a file system, where its bytes are, and who may touch them.
 //!
-//! Floors: `config`, `metrics` · `tables`, `cluster` · `namespace`, `blocks`, `locks`, `repair`, `lease` ·
+//! Floors: `config`, `metrics` · `tables`, `cluster` · `namespace`, `blocks`, `locks`, `quota`, `repair`, `lease` ·
 //! `engine`, `raft` · `service` · `daemon`.
 
 pub mod blocks;
@@ -13,6 +13,7 @@ pub mod lease;
 pub mod locks;
 pub mod metrics;
 pub mod namespace;
+pub mod quota;
 pub mod raft;
 pub mod repair;
 pub mod service;

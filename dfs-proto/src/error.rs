@@ -136,6 +136,25 @@ pub enum FsError {
     /// More locks, or waits for locks, than there may be; says of what.
     #[error("too many locks: {0}")]
     NoLocks(String),
+    /// More bytes than the quota of a directory allows would be stored below it.
+    #[error("the quota of directory {directory} allows {limit} bytes and no more")]
+    QuotaOfBytes {
+        /// Whose quota.
+        directory: InodeId,
+        /// What it allows.
+        limit: u64,
+    },
+    /// More inodes than the quota of a directory allows would be in and below it.
+    #[error("the quota of directory {directory} allows {limit} inodes and no more")]
+    QuotaOfInodes {
+        /// Whose quota.
+        directory: InodeId,
+        /// What it allows.
+        limit: u64,
+    },
+    /// What would be moved or linked over the border of a quota is more than one inode: copy it.
+    #[error("it would cross the border of a quota: copy it instead")]
+    CrossesQuota,
 }
 
 /// Why a minion did not do what it was asked.

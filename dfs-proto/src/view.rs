@@ -81,8 +81,21 @@ pub struct Space {
     pub bytes_total: u64,
     /// Bytes of files that still fit.
     pub bytes_free: u64,
+    /// Bytes of all that nothing takes; fewer fit where something outside is used up first.
+    pub bytes_spare: u64,
     /// Inodes in use.
     pub inodes_used: u64,
     /// Inodes that can still be made.
     pub inodes_free: u64,
+    /// The directory whose quota is what ends the bytes first, if one does, and its limit.
+    pub quota: Option<(InodeId, u64)>,
+}
+
+/// What may be stored in and below a directory; `None` is without end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Stored bytes, in one copy: holes do not count.
+    pub bytes: Option<u64>,
+    /// Inodes, the directory itself included.
+    pub inodes: Option<u64>,
 }

@@ -176,8 +176,10 @@ pub(crate) mod tests {
             space: Space {
                 bytes_total: 100 << 30,
                 bytes_free: 60 << 30,
+                bytes_spare: 60 << 30,
                 inodes_used: 5312,
                 inodes_free: 1 << 40,
+                quota: None,
             },
             copies: 3,
             copies_min: 2,

@@ -2,6 +2,7 @@
 
 use super::{
     content::Content,
+    quota::is_quota,
     state::{Batch, File, Stage, State},
 };
 use crate::{
@@ -61,10 +62,11 @@ impl File {
         let mut moved: Option<(Sent, u64)> = None;
         let mut first: Vec<(BlockId, u32)> = Vec::new();
         let mut any = false;
+        let mut met = None;
         loop {
             let next = self.state.lock().next(moved.as_ref());
             let proposal = match next {
-                Next::Nothing => return Ok(any),
+                Next::Nothing => return met.map_or(Ok(any), Err),
                 Next::Propose(proposal) => proposal,
                 Next::Ask => {
                     let asked = self.refresh().await;
@@ -94,6 +96,12 @@ impl File {
                 Ok(()) => {
                     any = true;
                     moved = None;
+                }
+                Err(error) if is_quota(&error) => {
+                    // What does not grow the file goes on.
+                    self.met_quota(&error, proposal.upto);
+                    moved = None;
+                    met = Some(error);
                 }
                 Err(Error::Refused(error)) => {
                     let mended = self.mend(error, &proposal, &mut first).await;

@@ -11,6 +11,7 @@ mod flush;
 mod lease;
 mod load;
 mod locks;
+mod quota;
 mod range;
 mod seek;
 mod setattr;

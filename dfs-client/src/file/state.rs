@@ -10,6 +10,7 @@ use crate::{
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
+    error::FsError,
     extent::FileRange,
     id::{BlockId, InodeId},
     time::Timestamp,
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -62,6 +64,16 @@ impl Batch {
     }
 }
 
+/// A quota that refused a commit.
+#[derive(Debug)]
+pub(super) struct Met {
+    pub(super) refusal: FsError,
+    /// Until when it is believed, on the monotonic clock.
+    pub(super) until: Duration,
+    /// Truncations of the file by then: after another there may be room.
+    pub(super) truncations: u32,
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) session: Arc<Session>,
@@ -91,6 +103,8 @@ pub(super) struct State {
     errors: u64,
     error: Option<Error>,
     pub(super) lost: bool,
+    /// A quota that its bytes met just now.
+    pub(super) met: Option<Met>,
     pub(super) handles: u32,
     /// This client holds the write lease.
     pub(super) claimed: bool,
@@ -146,6 +160,7 @@ impl File {
             errors: 0,
             error: None,
             lost: false,
+            met: None,
             handles: 0,
             claimed: false,
             granted: 0,
@@ -173,6 +188,8 @@ impl File {
     pub(crate) fn hold(&self) -> u64 {
         let mut state = self.state.lock();
         state.handles += 1;
+        // Who opens it tries anew.
+        state.met = None;
         state.errors
     }
 
@@ -281,6 +298,11 @@ impl File {
             };
         }
         let offset = offset.unwrap_or_else(|| state.size());
+        if let Some(refused) = state.refuses(offset + data.len() as u64, self.core.now()) {
+            drop(state);
+            self.core.give_back(data.len() as u64);
+            return Err(refused.into());
+        }
         let before = state.dirty.bytes();
         let grown = state.dirty.write(offset, data);
         let spare = data.len() as u64 - (state.dirty.bytes() - before);

@@ -351,11 +351,12 @@ impl Master {
     /// One question to the master, without a session and without a second attempt.
     pub(crate) async fn statfs(
         &self,
+        inode: InodeId,
         timeout: Duration,
     ) -> Option<Result<dfs_proto::view::Space, FsError>> {
         let ask = async {
             let client = self.pool.control(&self.addresses).await.ok()?;
-            client.statfs(within(timeout)).await.ok()
+            client.statfs(within(timeout), inode).await.ok()
         };
         tokio::time::timeout(timeout, ask).await.ok()?
     }

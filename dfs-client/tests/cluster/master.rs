@@ -191,7 +191,7 @@ impl Master for Served {
         self.world.lock().logged(Vec::new())
     }
 
-    async fn statfs(self, _: Context) -> Result<Space, FsError> {
+    async fn statfs(self, _: Context, _: InodeId) -> Result<Space, FsError> {
         Ok(Space::default())
     }
 

@@ -70,18 +70,17 @@ impl Adapter {
     /// Space and inodes.
     pub(super) fn space(&self, inode: INodeNo, reply: ReplyStatfs) {
         let dfs = self.dfs.clone();
-        let work = async move { dfs.statfs().await };
+        let work = async move { dfs.statfs(InodeId(inode.0)).await };
         self.answers
             .later(asked("statfs", inode), reply, work, |reply, space| {
                 let blocks = |bytes: u64| bytes / u64::from(STATFS_BLOCK_BYTES);
-                let free = blocks(space.bytes_free);
                 let inodes = space.inodes_used.saturating_add(space.inodes_free);
                 let name_bytes = u32::try_from(dfs_proto::name::NAME_BYTES_MAX).expect("is 255");
                 let unit = STATFS_BLOCK_BYTES;
                 reply.statfs(
                     blocks(space.bytes_total),
-                    free,
-                    free,
+                    blocks(space.bytes_spare),
+                    blocks(space.bytes_free),
                     inodes,
                     space.inodes_free,
                     unit,

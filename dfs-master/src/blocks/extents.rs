@@ -4,6 +4,7 @@
 
 use crate::{
     blocks::space,
+    quota,
     tables::{
         damage::Damage,
         key::{Key, KeyRange},
@@ -260,7 +261,8 @@ pub fn unsynced(read: &impl Rows, row: &InodeRow) -> Result<Vec<(BlockId, u32)>,
     Ok(waiting)
 }
 
-/// Counts the change of an inode's stored bytes in the totals.
-pub fn recount(txn: &mut Txn<'_>, before: u64, row: &InodeRow) -> Result<(), Damage> {
-    space::count_stored(txn, before, row.stored)
+/// Counts the change of an inode's stored bytes in the totals, and in its quota, if that allows it.
+pub fn recount(txn: &mut Txn<'_>, before: u64, row: &InodeRow) -> Result<(), FsError> {
+    quota::resized(txn, row.quota, before, row.stored)?;
+    Ok(space::count_stored(txn, before, row.stored)?)
 }

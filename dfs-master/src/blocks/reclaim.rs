@@ -9,6 +9,7 @@ use crate::{
         extents::{self, Map},
         space,
     },
+    quota,
     tables::{
         damage::Damage,
         key::{Key, KeyRange, all},
@@ -67,6 +68,10 @@ pub fn drop_inode(
         totals.stored = totals.stored.saturating_sub(stored);
     })?;
     row.stored = stored;
+    if row.is_directory() {
+        quota::count::forget(txn, inode, row.quota)?;
+    }
+    quota::dropped(txn, row.quota.take(), stored)?;
     if row.xattrs > 0 {
         let names = txn.page(
             all::xattrs(inode).prefix(),

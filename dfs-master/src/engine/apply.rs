@@ -17,6 +17,7 @@ use crate::{
         replies::{self, Admission},
     },
     namespace::session,
+    quota,
     tables::{
         key::{Key, all},
         rows::{BootsRow, FilesystemRow, InodeRow, MinionRow, NumbersRow},
@@ -224,6 +225,15 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
                 blocks,
                 more: left == 0 || full,
             })
+        }
+        Act::Quota { directory, limits } => match limits {
+            Some(limits) => quota::set::set(txn, *directory, *limits),
+            None => quota::set::remove(txn, *directory),
+        }
+        .map(|()| Outcome::Done),
+        Act::Count { entries_max } => {
+            let more = quota::count::step(txn, *entries_max)? == 0;
+            Ok(Outcome::Counted { more })
         }
         Act::Change { .. } => unreachable!("changes of sessions are carried out once, elsewhere"),
     }

@@ -4,6 +4,7 @@
 //! operations, and for people who want to know.
 
 use crate::locks::ranges::conflict;
+use crate::quota::audit::audit;
 use crate::tables::{
     damage::Damage,
     key::{Key, KeyBytes, all},
@@ -203,6 +204,7 @@ pub fn check(read: &impl Rows) -> Result<Vec<Violation>, Damage> {
     handles(&world, &mut found);
     locks(&world, &mut found);
     totals(&world, &mut found);
+    found.extend(audit(read)?.into_iter().map(Violation));
     Ok(found)
 }
 

@@ -14,6 +14,7 @@ use dfs_proto::{
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     minion::Registration,
     time::Timestamp,
+    view::Limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +115,19 @@ pub enum Act {
         /// Extent, handle and answer rows to remove, at the most.
         rows_max: u32,
     },
+    /// Gives a directory a quota or other limits, or takes its quota away. Answered with `Done`.
+    Quota {
+        /// Which directory.
+        directory: InodeId,
+        /// What it may take; `None` takes the quota away.
+        limits: Option<Limits>,
+    },
+    /// Counts, in bounded steps, what was there before a quota was set or taken away. Answered with
+    /// `Counted`.
+    Count {
+        /// Entries of directories to count, at the most.
+        entries_max: u32,
+    },
 }
 
 /// What came of a command.
@@ -150,6 +164,11 @@ pub enum Outcome {
         /// Whether the bound was reached: there is more.
         more: bool,
     },
+    /// Whether there is more to be counted, perhaps.
+    Counted {
+        /// The bound was reached.
+        more: bool,
+    },
     /// The command cannot be carried out (it names another file system, say).
     Refused(FsError),
 }
@@ -163,11 +182,15 @@ impl Command {
             | Act::Boot { .. }
             | Act::RegisterMinion(_)
             | Act::SealMeasured { .. }
-            | Act::Reclaim { .. } => true,
+            | Act::Reclaim { .. }
+            | Act::Quota { .. } => true,
             Act::Change { change, .. } => {
                 matches!(change, Change::Sync | Change::Commit { durable: true, .. })
             }
-            Act::OpenSession { .. } | Act::EndSession { .. } | Act::Replicas(_) => false,
+            Act::OpenSession { .. }
+            | Act::EndSession { .. }
+            | Act::Replicas(_)
+            | Act::Count { .. } => false,
         }
     }
 }

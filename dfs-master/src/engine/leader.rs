@@ -165,11 +165,14 @@ impl Leader {
         };
         let totals = self.reader.totals()?;
         let master_free = self.disk.space().map_or(0, |space| space.free);
+        let bytes_free = logical_bytes(&frees, copies);
         Ok(Space {
             bytes_total: logical_bytes(&rooms, copies),
-            bytes_free: logical_bytes(&frees, copies),
+            bytes_free,
+            bytes_spare: bytes_free,
             inodes_used: totals.inodes,
             inodes_free: master_free / INODE_BYTES,
+            quota: None,
         })
     }
 

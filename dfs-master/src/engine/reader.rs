@@ -4,7 +4,7 @@
 //! it runs, so all of them are short; what may be long comes in pages.
 
 pub use crate::tables::rows::{
-    BlockRow, BlockState, MinionRow, ReplicaHealth, SessionRow, TotalsRow as Totals,
+    BlockRow, BlockState, MinionRow, QuotaRow, ReplicaHealth, SessionRow, TotalsRow as Totals,
 };
 pub use crate::tables::txn::Snapshot;
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     engine::command::Position,
     locks::held,
     namespace::{lookup, readdir, xattr},
+    quota::tell,
     tables::{
         damage::Damage,
         key::{Key, KeyRange, all},
@@ -263,6 +264,25 @@ impl Reader {
             )?;
         }
         Ok(ended)
+    }
+
+    /// The quotas that an inode is counted in, the nearest first.
+    pub fn quotas_of(&self, inode: InodeId) -> Result<Vec<(InodeId, QuotaRow)>, FsError> {
+        tell::of(&self.tables.view(), inode)
+    }
+
+    /// A page of all quotas.
+    pub fn quotas(
+        &self,
+        after: InodeId,
+        limit: usize,
+    ) -> Result<Vec<(InodeId, QuotaRow)>, FsError> {
+        Ok(tell::page(&self.tables.view(), after, limit)?)
+    }
+
+    /// Whether `Count` has something to count.
+    pub fn is_counting(&self) -> Result<bool, FsError> {
+        Ok(tell::is_counting(&self.tables.view())?)
     }
 
     /// The last boots, with the last index that was left of the log when each began; ascending.

@@ -33,6 +33,10 @@ const PAGE: usize = 1024;
 const STEPS_MAX: usize = 16;
 const RECLAIM_BLOCKS_MAX: u32 = 512;
 const RECLAIM_ROWS_MAX: u32 = 4096;
+/// Entries that one step counts: nothing else is applied meanwhile.
+const COUNT_ENTRIES_MAX: u32 = 1024;
+/// Steps of counting in one tick: 65,000 entries a second at the most, with others in between.
+const COUNT_STEPS_MAX: usize = 32;
 
 /// What ticks remember of each other.
 #[derive(Debug, Default)]
@@ -78,6 +82,7 @@ impl Ticks {
         leader.lines.lock().lapse(now);
         self.settle(leader).await?;
         reclaim(leader).await?;
+        count(leader).await?;
         survey(leader)?;
         if now.saturating_sub(self.checkpointed) >= CHECKPOINT_INTERVAL {
             self.checkpointed = now;
@@ -247,6 +252,21 @@ async fn reclaim(leader: &Leader) -> Result<(), FsError> {
         }
     }
     drop_decided(leader).await
+}
+
+/// Counts some of what was there before a quota was set or taken away.
+pub async fn count(leader: &Leader) -> Result<(), FsError> {
+    for _ in 0..COUNT_STEPS_MAX {
+        if !leader.reader.is_counting()? || leader.reserve.lock().read_only() {
+            break;
+        }
+        let entries_max = COUNT_ENTRIES_MAX;
+        match leader.act(Act::Count { entries_max }).await? {
+            Outcome::Counted { more: true } => {}
+            _ => break,
+        }
+    }
+    Ok(())
 }
 
 /// Orders the replicas of blocks that are decided to go to be dropped.

@@ -1,6 +1,13 @@
 //! link: another name for an inode.
 
-use crate::{namespace::directory, tables::txn::Txn};
+use crate::{
+    namespace::directory,
+    quota::{
+        account::{Growth, Shift},
+        border,
+    },
+    tables::txn::Txn,
+};
 use dfs_proto::{change::Changed, error::FsError, id::InodeId, name::Name, time::Timestamp};
 
 /// Gives `inode` another name.
@@ -24,6 +31,9 @@ pub fn link(
         return Err(FsError::Exists);
     }
     directory::link_one(&mut row)?;
+    let mut shift = Shift::default();
+    border::linked(txn, &mut shift, (inode, &mut row), (parent, above.quota))?;
+    shift.book(txn, Growth::Limited)?;
     row.touch(now);
     directory::add(txn, parent, &mut above, name, inode, row.kind);
     above.modify(now);

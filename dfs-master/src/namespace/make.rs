@@ -3,6 +3,7 @@
 use crate::{
     blocks::{inline, space},
     namespace::{directory, open},
+    quota,
     tables::{
         rows::InodeRow,
         txn::{Rows, Txn},
@@ -64,6 +65,7 @@ pub fn make(txn: &mut Txn<'_>, now: Timestamp, request: Request<'_>) -> Result<C
         now,
     );
     row.rdev = rdev;
+    row.quota = above.quota;
     row.links = 1;
     if kind == FileKind::Directory {
         row.links = 2;
@@ -85,6 +87,7 @@ pub fn make(txn: &mut Txn<'_>, now: Timestamp, request: Request<'_>) -> Result<C
     if let Make::File { open: true } = request.what {
         open::hold(txn, request.session, inode, &mut row)?;
     }
+    quota::made(txn, row.quota, row.stored)?;
     directory::add(txn, parent, &mut above, name, inode, kind);
     above.modify(now);
     txn.insert(inode, &row);

@@ -3,6 +3,10 @@
 use crate::{
     blocks::extents,
     namespace::{directory, unlink},
+    quota::{
+        account::{Growth, Shift},
+        border,
+    },
     tables::{
         rows::{DirentRow, InodeRow},
         txn::{Rows, Txn},
@@ -125,6 +129,12 @@ fn replace(
     } else if is_directory && target.is_some() {
         parents.from.links = parents.from.links.saturating_sub(1);
     }
+    let mut shift = Shift::default();
+    if let Some(above) = &parents.to {
+        let to = (to.parent, above.quota);
+        let moved = (moved.dirent.inode, &mut moved.row);
+        border::moved(txn, &mut shift, moved, from.parent, to)?;
+    }
     moved.row.touch(now);
     let Found { dirent, .. } = moved;
     directory::remove(
@@ -158,6 +168,8 @@ fn replace(
         }
     }
     put(txn, now, from, to, &mut parents, &moved);
+    // Only now: what it took the place of is counted no more.
+    shift.book(txn, Growth::Limited)?;
     Ok(answer(from, to, &moved, &mut parents, other))
 }
 
@@ -188,6 +200,15 @@ fn exchange(
             }
             (true, true) | (false, false) => {}
         }
+    }
+    if let Some(above) = &parents.to {
+        let mut shift = Shift::default();
+        let (here, there) = ((from.parent, parents.from.quota), (to.parent, above.quota));
+        let one = (moved.dirent.inode, &mut moved.row);
+        border::moved(txn, &mut shift, one, from.parent, there)?;
+        let one = (other.dirent.inode, &mut other.row);
+        border::moved(txn, &mut shift, one, to.parent, here)?;
+        shift.book(txn, Growth::Limited)?;
     }
     moved.row.touch(now);
     other.row.touch(now);

@@ -1,6 +1,9 @@
 //! `dfs` -> master.
 
-use super::health::{Health, alarms};
+use super::{
+    health::{Health, alarms},
+    quota,
+};
 use crate::engine::leader::Leader;
 use bytes::Bytes;
 use dfs_proto::{
@@ -8,8 +11,8 @@ use dfs_proto::{
     error::FsError,
     id::{InodeId, SessionId},
     name::Name,
-    service::{Admin, MinionStatus, SessionStatus, Status},
-    view::{Content, Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Listing},
+    service::{Admin, MinionStatus, QuotaStatus, SessionStatus, Status},
+    view::{Content, Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Limits, Listing},
 };
 use std::{sync::Arc, time::Duration};
 use tarpc::context::Context;
@@ -183,5 +186,31 @@ impl Admin for AdminService {
             .reader
             .readlink(inode)
             .map(|logged| logged.answer)
+    }
+
+    async fn set_quota(
+        self,
+        _: Context,
+        directory: InodeId,
+        limits: Limits,
+    ) -> Result<QuotaStatus, FsError> {
+        quota::set(&self.leader, directory, limits).await
+    }
+
+    async fn remove_quota(self, _: Context, directory: InodeId) -> Result<(), FsError> {
+        quota::remove(&self.leader, directory).await
+    }
+
+    async fn quotas_of(self, _: Context, inode: InodeId) -> Result<Vec<QuotaStatus>, FsError> {
+        quota::of(&self.leader, inode)
+    }
+
+    async fn quotas(
+        self,
+        _: Context,
+        after: InodeId,
+        limit: u32,
+    ) -> Result<Vec<QuotaStatus>, FsError> {
+        quota::page(&self.leader, after, limit)
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     engine::{command::Act, leader::Leader},
     lease::{LEASE_TERM, Lend, TERM},
     namespace::{lookup, xattr},
+    quota::tell,
     tables::txn::View as TablesView,
 };
 use bytes::Bytes;
@@ -317,8 +318,13 @@ impl Master for MasterService {
             .await
     }
 
-    async fn statfs(self, _: Context) -> Result<Space, FsError> {
-        self.leader.space()
+    async fn statfs(self, _: Context, inode: InodeId) -> Result<Space, FsError> {
+        let quotas = match self.leader.reader.quotas_of(inode) {
+            // Who still stands in what is gone may ask too.
+            Err(FsError::Stale(_)) => Vec::new(),
+            quotas => quotas?,
+        };
+        Ok(tell::within(self.leader.space()?, &quotas))
     }
 
     async fn report_bad(

@@ -7,6 +7,7 @@ mod counted;
 mod health;
 mod locks;
 mod master;
+mod quota;
 mod share;
 mod touch;
 

@@ -115,6 +115,10 @@ pub enum Key<'a> {
     /// `T inode`: an inode with extents that are to be removed in bounded steps: those of old
     /// generations, and all of an inode that has no name and is not open.
     Trim(InodeId),
+    /// `Q directory`: the quota of a directory.
+    Quota(InodeId),
+    /// `Y directory`: a directory of which some entries are still to be counted as it is.
+    Uncounted(InodeId),
     /// `C counter`: the few things of which there is one.
     Counter(Counter),
 }
@@ -287,6 +291,8 @@ impl Key<'_> {
             Key::Reply { session, sequence } => of(b'R').u64(session.0).u64(sequence),
             Key::Minion(minion) => of(b'M').u32(minion.0),
             Key::Trim(inode) => of(b'T').u64(inode.0),
+            Key::Quota(directory) => of(b'Q').u64(directory.0),
+            Key::Uncounted(directory) => of(b'Y').u64(directory.0),
             Key::Counter(counter) => of(b'C').then(&[match counter {
                 Counter::Filesystem => b'f',
                 Counter::Numbers => b'n',
@@ -346,6 +352,8 @@ impl Key<'_> {
             }),
             b'M' => parts.u32().map(|minion| Key::Minion(MinionId(minion))),
             b'T' => parts.u64().map(|inode| Key::Trim(InodeId(inode))),
+            b'Q' => parts.u64().map(|inode| Key::Quota(InodeId(inode))),
+            b'Y' => parts.u64().map(|inode| Key::Uncounted(InodeId(inode))),
             b'C' => parts.counter(),
             _ => None,
         };
@@ -539,5 +547,13 @@ pub mod all {
     /// Inodes with extents to be removed.
     pub fn trims() -> KeyBytes {
         KeyBytes::of(b'T')
+    }
+    /// The quotas of all directories.
+    pub fn quotas() -> KeyBytes {
+        KeyBytes::of(b'Q')
+    }
+    /// All directories of which some entries are still to be counted.
+    pub fn uncounted() -> KeyBytes {
+        KeyBytes::of(b'Y')
     }
 }

@@ -143,7 +143,9 @@ impl Plain {
             }
         }
         for file in files {
+            let before = self.quotas.strict.then(|| self.clone());
             self.commit_file(now, session, file)?;
+            before.map_or(Ok(()), |before| self.within_limits(&before))?;
         }
         Ok(())
     }

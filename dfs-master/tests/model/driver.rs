@@ -13,6 +13,7 @@ use dfs_proto::{
     name::Name,
     session::{LockKind, LockWish},
     time::Timestamp,
+    view::Limits,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use std::collections::BTreeMap;
@@ -126,6 +127,11 @@ impl Driver {
                     return act;
                 }
             }
+            30..34 => return self.quota(plain),
+            34..66 => {
+                let entries_max = 1 + self.up_to(30);
+                return Act::Count { entries_max };
+            }
             _ => {}
         }
         let session = self.session(plain);
@@ -135,6 +141,28 @@ impl Driver {
             change,
             grant,
         }
+    }
+
+    /// A quota of a directory, mostly close to what is there.
+    fn quota(&mut self, plain: &Plain) -> Act {
+        let has: Vec<InodeId> = plain.quotas.limits.keys().copied().collect();
+        let known = has.choose(&mut self.random).copied();
+        let directory = match known.filter(|_| has.len() > 5 || self.one_in(2)) {
+            Some(known) => known,
+            None => self.of_kind(plain, true),
+        };
+        if self.one_in(4) {
+            let limits = None;
+            return Act::Quota { directory, limits };
+        }
+        let (inodes, bytes) = plain.counted(directory);
+        let limit =
+            |more: u64, now: u64, some: bool| some.then_some((now + more).saturating_sub(2));
+        let limits = Some(Limits {
+            inodes: limit(self.up_to(8).into(), inodes, !self.one_in(3)),
+            bytes: limit(self.up_to(200).into(), bytes, !self.one_in(3)),
+        });
+        Act::Quota { directory, limits }
     }
 
     fn news(&mut self, plain: &Plain) -> Act {

@@ -54,6 +54,12 @@ impl Plain {
                 return Err("Invalid");
             }
         }
+        if from.0 != to.0 {
+            self.may_move(moved, from.0, to.0)?;
+            if let Some(other) = target.filter(|_| mode == RenameMode::Exchange) {
+                self.may_move(other, to.0, from.0)?;
+            }
+        }
         self.inode(from.0)?.entries.remove(from.1);
         self.inode(to.0)?.entries.insert(to.1.clone(), moved);
         if let Some(target) = target {

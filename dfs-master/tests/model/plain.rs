@@ -71,6 +71,7 @@ pub(crate) struct Plain {
     pub(crate) opens: BTreeSet<(SessionId, InodeId)>,
     pub(crate) locks: crate::locks::Bytes,
     pub(crate) reclaiming: BTreeSet<BlockId>,
+    pub(crate) quotas: crate::quotas::Quotas,
 }
 
 pub(crate) type Answer = Result<(), &'static str>;
@@ -185,6 +186,7 @@ impl Plain {
     pub(crate) fn drop_if_gone(&mut self, id: InodeId) {
         if self.inodes.contains_key(&id) && self.links(id) == 0 && !self.is_held(id) {
             self.inodes.remove(&id);
+            self.quotas.limits.remove(&id);
         }
     }
 
@@ -303,9 +305,12 @@ impl Plain {
         change: &Change,
         grant: &Grant,
     ) -> Answer {
-        // Only a commit may fail after it has changed something.
-        let before = matches!(change, Change::Commit { .. }).then(|| self.clone());
+        // Only a commit may fail after it has changed something, but for what quotas do not allow.
+        let commit = matches!(change, Change::Commit { .. });
+        let before = (commit || self.quotas.strict).then(|| self.clone());
         let answer = self.try_change(now, session, change, grant);
+        let answer =
+            answer.and_then(|()| before.as_ref().map_or(Ok(()), |b| self.within_limits(b)));
         if let (Err(_), Some(before)) = (answer, before) {
             *self = before;
         }
@@ -528,6 +533,7 @@ impl Plain {
         if self.inodes[&parent].entries.contains_key(name) {
             return Err("Exists");
         }
+        self.may_link(id, parent)?;
         self.inode(id)?.touch(now);
         self.add(now, parent, name, id);
         Ok(())

@@ -5,7 +5,7 @@ use crate::{
     error::FsError,
     id::{FilesystemId, InodeId, MinionId, SessionId},
     minion::{DiskState, Liveness},
-    view::{Cookie, Layout, Listing, Space},
+    view::{Cookie, Layout, Limits, Listing, Space},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,26 @@ pub struct Status {
     pub alarms: Vec<Alarm>,
 }
 
+/// A quota, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QuotaStatus {
+    /// The directory that has it.
+    pub directory: InodeId,
+    /// Where that is now; empty if it has no name any more.
+    pub path: Bytes,
+    /// What it allows.
+    pub limits: Limits,
+    /// Bytes that are counted in it.
+    pub bytes: u64,
+    /// Inodes that are counted in it.
+    pub inodes: u64,
+    /// What was there before is still being counted: there may be more.
+    pub counting: bool,
+}
+
+/// Quotas in one answer, at the most.
+pub const QUOTAS_PER_ANSWER_MAX: u32 = 256;
+
 /// What people ask of a master.
 #[tarpc::service(derive = [Serialize, Deserialize])]
 pub trait Admin {
@@ -113,4 +133,17 @@ pub trait Admin {
 
     /// The target of a symbolic link.
     async fn target(inode: InodeId) -> Result<Bytes, FsError>;
+
+    /// Gives a directory a quota, or other limits than it had. What is there is counted in the
+    /// background.
+    async fn set_quota(directory: InodeId, limits: Limits) -> Result<QuotaStatus, FsError>;
+
+    /// Takes a directory's quota away.
+    async fn remove_quota(directory: InodeId) -> Result<(), FsError>;
+
+    /// The quotas that an inode is counted in, the nearest first.
+    async fn quotas_of(inode: InodeId) -> Result<Vec<QuotaStatus>, FsError>;
+
+    /// At most `limit` quotas of directories after `after`, in the order of their numbers.
+    async fn quotas(after: InodeId, limit: u32) -> Result<Vec<QuotaStatus>, FsError>;
 }

@@ -82,8 +82,8 @@ pub trait Master {
     /// The names of all extended attributes.
     async fn listxattr(session: SessionId, inode: InodeId) -> Result<Logged<Vec<Bytes>>, FsError>;
 
-    /// Space and inodes.
-    async fn statfs() -> Result<Space, FsError>;
+    /// Space and inodes, as far as the quotas that `inode` is counted in leave them.
+    async fn statfs(inode: InodeId) -> Result<Space, FsError>;
 
     /// Replicas that could not be read.
     async fn report_bad(session: SessionId, bad: Vec<BadReplica>) -> Result<(), FsError>;

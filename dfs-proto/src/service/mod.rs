@@ -6,7 +6,7 @@ mod master;
 mod minion;
 
 pub use admin::{Admin, AdminClient, AdminRequest, AdminResponse};
-pub use admin::{Alarm, MinionStatus, SessionStatus, Status};
+pub use admin::{Alarm, MinionStatus, QUOTAS_PER_ANSWER_MAX, QuotaStatus, SessionStatus, Status};
 pub use control::{Control, ControlClient, ControlRequest, ControlResponse};
 pub use master::{Master, MasterClient, MasterRequest, MasterResponse};
 pub use minion::{Append, Appended, BlockBytes};

@@ -67,7 +67,7 @@ const FLOORS: &[(&str, Floors)] = &[
         &[
             (0, &["config", "folder", "metrics"]),
             (1, &["tables", "cluster"]),
-            (2, &["namespace", "blocks", "locks"]),
+            (2, &["namespace", "blocks", "locks", "quota"]),
             (3, &["engine"]),
             (4, &["repair", "raft", "lease"]),
             (5, &["engine/leader", "engine/proposer", "engine/ticks"]),
@@ -109,7 +109,10 @@ const FLOORS: &[(&str, Floors)] = &[
             (0, &["args", "failure", "text", "mounts"]),
             (1, &["place"]),
             (2, &["admin"]),
-            (3, &["status", "ls", "stat", "locate", "mount", "umount"]),
+            (
+                3,
+                &["status", "ls", "stat", "locate", "quota", "mount", "umount"],
+            ),
             (4, &["main"]),
         ],
     ),

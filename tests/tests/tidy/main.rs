@@ -21,6 +21,8 @@ const LONG_FILES: &[(&str, usize)] = &[];
 /// Folders that hold more files (a sibling `x_tests.rs` does not count) than a folder should, with the number they may not exceed.
 const FULL_FOLDERS: &[(&str, usize)] = &[
     ("dfs-master/src/raft", 13),
+    // One file for each type of row.
+    ("dfs-master/src/tables/rows", 13),
     ("dfs-minion/src/store", 14),
     ("dfs-proto/src", 14),
     ("tests/src", 14),

@@ -67,6 +67,8 @@ pub struct InodeRow {
     /// Ends of block ranges that its extents named before they were known to be synced. An entry is
     /// settled when its block's `synced` has reached it; settled ones go at the next commit.
     pub unsynced: Vec<(BlockId, u32)>,
+    /// The directory whose quota it is counted in, itself perhaps.
+    pub quota: Option<InodeId>,
 }
 
 impl InodeRow {
@@ -95,6 +97,7 @@ impl InodeRow {
             generation: 0,
             extents: 0,
             unsynced: Vec::new(),
+            quota: None,
         }
     }
 
@@ -172,13 +175,14 @@ mod tests {
             unsynced: vec![(BlockId(9), 300)],
             body: Body::Extents,
             extents: 1,
+            quota: Some(InodeId(300)),
             ..InodeRow::new(FileKind::File, 0o644, (1000, 100), now)
         };
         golden::check(
             InodeId(2),
             &row,
             "490000000000000002",
-            "0100a403e8076401ac02ac020080c49fd50c0580c49fd50c0580c49fd50c0580c49fd50c050000000001000200010109ac02",
+            "0100a403e8076401ac02ac020080c49fd50c0580c49fd50c0580c49fd50c0580c49fd50c050000000001000200010109ac0201ac02",
         );
     }
 

@@ -6,3 +6,4 @@ mod coherence;
 mod crowd;
 mod fenced;
 mod locks;
+mod quotas;

@@ -1,0 +1,93 @@
+//! `Q directory`: the quota of a directory; `Y directory`: one of which some entries are still to be
+//! counted as it is.
+
+use crate::tables::{key::Key, row::Row};
+use dfs_proto::{
+    id::InodeId,
+    view::{Cookie, Limits},
+};
+use serde::{Deserialize, Serialize};
+
+/// What is counted in a quota.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Counted {
+    /// Inodes, those without a name included.
+    pub inodes: u64,
+    /// Bytes that they store, in one copy.
+    pub bytes: u64,
+    /// Directories among them of which some entries are still to be counted.
+    pub uncounted: u64,
+}
+
+/// The quota of a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct QuotaRow {
+    /// What it allows.
+    pub limits: Limits,
+    /// What is counted in it, and in those that have it above them.
+    pub counted: Counted,
+    /// The directory whose quota is above it, in which all of it is counted too.
+    pub above: Option<InodeId>,
+    /// It was taken away, and stays without limits until nothing is counted in it any more.
+    pub removed: bool,
+}
+
+impl Row for QuotaRow {
+    type Id<'a> = InodeId;
+    const WHAT: &'static str = "quota";
+
+    fn key<'a>(directory: Self::Id<'a>) -> Key<'a> {
+        Key::Quota(directory)
+    }
+}
+
+/// How far the entries of a directory are counted as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct UncountedRow {
+    /// The cookie of the last one that is.
+    pub after: Cookie,
+}
+
+impl Row for UncountedRow {
+    type Id<'a> = InodeId;
+    const WHAT: &'static str = "count";
+
+    fn key<'a>(directory: Self::Id<'a>) -> Key<'a> {
+        Key::Uncounted(directory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::rows::golden;
+
+    #[test]
+    fn golden_bytes() {
+        let row = QuotaRow {
+            limits: Limits {
+                bytes: Some(300),
+                inodes: None,
+            },
+            counted: Counted {
+                inodes: 1,
+                bytes: 2,
+                uncounted: 3,
+            },
+            above: Some(InodeId(4)),
+            removed: true,
+        };
+        golden::check(
+            InodeId(5),
+            &row,
+            "510000000000000005",
+            "0101ac0200010203010401",
+        );
+        golden::check(
+            InodeId(5),
+            &UncountedRow { after: 300 },
+            "590000000000000005",
+            "01ac02",
+        );
+    }
+}
