@@ -70,7 +70,7 @@ impl Orders {
             }
             match order.task {
                 Task::Drop { .. } => drops.push(order),
-                Task::Seal { .. } | Task::Measure => {
+                Task::Seal { .. } | Task::Measure | Task::Punch { .. } => {
                     let orders = Arc::clone(self);
                     tokio::spawn(async move { orders.one(order).await });
                 }
@@ -87,10 +87,13 @@ impl Orders {
             return;
         };
         let work = async {
-            match order.task {
-                Task::Seal { length } => self.seal(order.block, length).await,
+            match &order.task {
+                Task::Seal { length } => self.seal(order.block, *length).await,
                 Task::Measure => Ok(self.store.close(order.block).await),
                 Task::Drop { .. } => self.store.drop_blocks(&[order.block]).await.map(|()| None),
+                Task::Punch { count, ranges } => {
+                    self.punch(order.block, *count, ranges.clone()).await
+                }
             }
         };
         let outcome = timeout(TIMEOUT, work).await;
@@ -106,6 +109,21 @@ impl Orders {
             Err(BlockError::Short { .. } | BlockError::Sealed { .. }) => {
                 Ok(self.store.replica(block))
             }
+            Err(BlockError::NotHere(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn punch(
+        &self,
+        block: BlockId,
+        count: u32,
+        ranges: Vec<(u32, u32)>,
+    ) -> Result<Option<ReplicaState>, BlockError> {
+        match self.store.punch(block, count, ranges).await {
+            Ok(replica) => Ok(Some(replica)),
+            // Nothing to give back, and its state tells the master why.
+            Err(BlockError::Damaged { .. }) => Ok(self.store.replica(block)),
             Err(BlockError::NotHere(_)) => Ok(None),
             Err(error) => Err(error),
         }

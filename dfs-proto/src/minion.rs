@@ -145,7 +145,7 @@ pub struct Order {
 }
 
 /// What to do with a block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Task {
     /// End it at this length: cut what is longer, write the footer, sync. A replica that is shorter
     /// answers so and stays as it is.
@@ -159,6 +159,16 @@ pub enum Task {
     Drop {
         /// The placement that this ends ([`crate::block::BlockPlace::placement`]).
         placement: u32,
+    },
+    /// Give back the space of dead bytes of a sealed block: of the whole pieces in these ranges, and
+    /// of those of all orders before. Whoever reads them is answered `Gone`. A damaged replica
+    /// answers so and stays as it is.
+    Punch {
+        /// Counts these orders of one block, from 1.
+        count: u32,
+        /// Payload ranges `[start, end)`, in order, apart from each other: all that are dead for
+        /// good, those of earlier orders among them.
+        ranges: Vec<(u32, u32)>,
     },
 }
 

@@ -148,7 +148,7 @@ async fn take(leader: &Leader, block: BlockId, step: Settling) -> Result<(), FsE
         Settling::Order(minions, task) => {
             let mut desk = leader.desk.lock();
             for minion in minions {
-                desk.issue(minion, block, task);
+                desk.issue(minion, block, task.clone());
             }
         }
         Settling::Seal { measured, waited } => {

@@ -6,7 +6,7 @@ use dfs_proto::{block::ReplicaState, id::MinionId, minion::Task};
 use crate::engine::command::ReplicaNews;
 
 /// What is to be done about a replica.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Remedy {
     /// Nothing: it is as it should be, or not settled yet.
     Nothing,
@@ -94,6 +94,7 @@ mod tests {
             synced: length,
             sealed,
             damaged: false,
+            punched: 0,
         }
     }
 
@@ -117,7 +118,7 @@ mod tests {
                 drop(3),
             ),
             (held(100, true), Some(sealed(Whole)), Remedy::Nothing),
-            (held(100, true), Some(sealed(Writing)), told),
+            (held(100, true), Some(sealed(Writing)), told.clone()),
             (held(100, true), Some(sealed(Lost)), told),
             (held(120, false), Some(sealed(Writing)), seal),
             (

@@ -65,8 +65,9 @@ impl ControlService {
                 return;
             }
         };
-        match (order.task, state) {
-            (Task::Seal { length }, Some(state)) if state.sealed && state.length == length => {
+        match (&order.task, state) {
+            (Task::Seal { length }, Some(state)) if state.sealed && state.length == *length => {
+                let length = *length;
                 news.push((block, minion, ReplicaNews::Sealed { length }));
             }
             (Task::Seal { .. }, Some(_)) => news.push((block, minion, ReplicaNews::Worthless)),
@@ -76,9 +77,11 @@ impl ControlService {
                 self.leader.measures.lock().tell(block, minion, length);
             }
             (Task::Drop { placement }, _) => {
+                let placement = *placement;
                 self.leader.damaged.lock().remove(&(block, minion));
                 news.push((block, minion, ReplicaNews::Dropped { placement }));
             }
+            (Task::Punch { .. }, _) => {}
         }
         if let Some(state) = state.as_ref().filter(|state| state.damaged) {
             self.leader.note_damaged(state.block, minion);
