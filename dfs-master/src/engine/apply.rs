@@ -9,7 +9,7 @@ pub use crate::tables::{
     txn::{MemoryTables, Settings, Storage},
 };
 use crate::{
-    blocks::{reclaim, replicas, seal, space},
+    blocks::{reclaim, replicas, seal, space, wear},
     engine::{
         command::{Act, Command, Outcome, Position},
         operate::operate,
@@ -224,6 +224,16 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
                 blocks,
                 more: left == 0 || full,
             })
+        }
+        Act::Punch { blocks } => {
+            wear::decide(txn, now, blocks)?;
+            Ok(Outcome::Done)
+        }
+        Act::Punched(done) => {
+            for (block, count) in done {
+                wear::carried_out(txn, now, *block, *count)?;
+            }
+            Ok(Outcome::Done)
         }
         Act::Change { .. } => unreachable!("changes of sessions are carried out once, elsewhere"),
     }

@@ -114,6 +114,14 @@ pub enum Act {
         /// Extent, handle and answer rows to remove, at the most.
         rows_max: u32,
     },
+    /// Judges blocks of which some bytes may be dead, and decides which bytes are given up. Those
+    /// that are not worn, or not settled, are passed over. Answered with `Done`.
+    Punch {
+        /// Which; they have been worn for long enough.
+        blocks: Vec<BlockId>,
+    },
+    /// Minions have given up what was decided, by the count of decisions. Answered with `Done`.
+    Punched(Vec<(BlockId, u32)>),
 }
 
 /// What came of a command.
@@ -167,7 +175,11 @@ impl Command {
             Act::Change { change, .. } => {
                 matches!(change, Change::Sync | Change::Commit { durable: true, .. })
             }
-            Act::OpenSession { .. } | Act::EndSession { .. } | Act::Replicas(_) => false,
+            Act::OpenSession { .. }
+            | Act::EndSession { .. }
+            | Act::Replicas(_)
+            | Act::Punch { .. }
+            | Act::Punched(_) => false,
         }
     }
 }

@@ -6,7 +6,6 @@
 pub use crate::tables::rows::{
     BlockRow, BlockState, MinionRow, ReplicaHealth, SessionRow, TotalsRow as Totals,
 };
-pub use crate::tables::txn::Snapshot;
 use crate::{
     blocks::space,
     engine::command::Position,
@@ -15,10 +14,13 @@ use crate::{
     tables::{
         damage::Damage,
         key::{Key, KeyRange, all},
-        rows::{BootsRow, FilesystemRow, OpenRow, TotalsRow, UnusedRow, WritingRow},
+        rows::{
+            BootsRow, FilesystemRow, HolesRow, OpenRow, TotalsRow, UnusedRow, WornRow, WritingRow,
+        },
         txn::{Direction, Rows, Tables, View as TablesView},
     },
 };
+pub use crate::{blocks::wear::Holes, tables::txn::Snapshot};
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
@@ -241,6 +243,37 @@ impl Reader {
                 Key::Unused(block) => (block, row.since, row.reclaiming),
                 _ => unreachable!("the range is of unused blocks"),
             })?)
+    }
+
+    /// A page of the blocks of which some bytes may be dead: since when, and whether it is decided
+    /// which of them go.
+    pub fn worn(
+        &self,
+        after: BlockId,
+        limit: usize,
+    ) -> Result<Vec<(BlockId, Timestamp, bool)>, FsError> {
+        let range = KeyRange::after(all::worn(), Key::Worn(after));
+        Ok(self
+            .tables
+            .view()
+            .page(range, limit, |key, row: WornRow| match key {
+                Key::Worn(block) => (block, row.since, row.decided),
+                _ => unreachable!("the range is of worn blocks"),
+            })?)
+    }
+
+    /// Whether it is decided on dead bytes of a block and minions have not carried it out.
+    pub fn is_worn_by_decision(&self, block: BlockId) -> Result<bool, FsError> {
+        let row = self.tables.view().row::<WornRow>(block)?;
+        Ok(row.is_some_and(|row| row.decided))
+    }
+
+    /// What was given up of a block; `None` where nothing was.
+    pub fn holes(&self, block: BlockId) -> Result<Option<Holes>, FsError> {
+        let view = self.tables.view();
+        let count = view.row::<BlockRow>(block)?.map_or(0, |row| row.punched);
+        let row = view.row::<HolesRow>(block)?.filter(|_| count > 0);
+        Ok(row.map(|HolesRow { ranges }| Holes { count, ranges }))
     }
 
     /// Whether `Reclaim` has rows to remove (large removed files, ended sessions).

@@ -1,6 +1,8 @@
 //! What a leader does as time passes: judging minions, ending sessions, settling and reclaiming
 //! blocks, surveying, checkpoints, watching its disk. Everything in bounded steps, once a tick.
 
+mod wear;
+
 use super::leader::{Leader, Unsettled};
 use crate::{
     engine::{
@@ -40,6 +42,7 @@ pub struct Ticks {
     last: Option<Duration>,
     checkpointed: Duration,
     told_to_seal: BTreeSet<BlockId>,
+    wear: wear::Round,
 }
 
 /// Ticks until `shutdown`.
@@ -78,6 +81,7 @@ impl Ticks {
         leader.lines.lock().lapse(now);
         self.settle(leader).await?;
         reclaim(leader).await?;
+        self.wear.step(leader).await?;
         survey(leader)?;
         if now.saturating_sub(self.checkpointed) >= CHECKPOINT_INTERVAL {
             self.checkpointed = now;
@@ -222,11 +226,14 @@ async fn expire(leader: &Leader, now: Duration) -> Result<(), FsError> {
     Ok(())
 }
 
+/// What was so at this moment every reader knows.
+fn grace_ago(leader: &Leader) -> Timestamp {
+    let grace = i128::try_from(RECLAIM_GRACE.as_nanos()).unwrap_or(0);
+    Timestamp::from_nanos(leader.clock.wall().as_nanos() - grace)
+}
+
 async fn reclaim(leader: &Leader) -> Result<(), FsError> {
-    let wall = leader.clock.wall();
-    let before = Timestamp::from_nanos(
-        wall.as_nanos() - i128::try_from(RECLAIM_GRACE.as_nanos()).unwrap_or(0),
-    );
+    let before = grace_ago(leader);
     for _ in 0..STEPS_MAX {
         let unused = leader.reader.unused(BlockId(0), PAGE)?;
         let due = unused

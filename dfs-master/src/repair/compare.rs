@@ -14,6 +14,8 @@ pub enum Remedy {
     Tell(ReplicaNews),
     /// The minion is to do this.
     Order(Task),
+    /// It has missed orders to give up dead bytes, and is to carry out the last.
+    Punch,
 }
 
 /// What is to be done about a replica that a minion has.
@@ -43,6 +45,8 @@ pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> 
         BlockState::Sealed(length) if !held.sealed => Remedy::Order(Task::Seal { length }),
         BlockState::Sealed(length) if held.length > length => Remedy::Order(Task::Seal { length }),
         BlockState::Sealed(length) => match health {
+            // A damaged one stays as it is: what is whole of it may be wanted yet.
+            ReplicaHealth::Whole if held.punched < row.punched && !held.damaged => Remedy::Punch,
             ReplicaHealth::Whole => Remedy::Nothing,
             ReplicaHealth::Writing | ReplicaHealth::Lost => {
                 Remedy::Tell(ReplicaNews::Sealed { length })
@@ -84,6 +88,7 @@ mod tests {
             placement: 3,
             state,
             synced: 0,
+            punched: 0,
         }
     }
 
@@ -139,6 +144,28 @@ mod tests {
             remedy(MinionId(2), &held(5, true), Some(&sealed(Whole))),
             drop(3)
         );
+    }
+
+    #[test]
+    fn a_replica_that_missed_orders_to_give_bytes_up_gets_the_last() {
+        let row = BlockRow {
+            punched: 2,
+            ..row(BlockState::Sealed(100), ReplicaHealth::Whole)
+        };
+        let cases = [
+            (0, false, Remedy::Punch),
+            (1, false, Remedy::Punch),
+            (1, true, Remedy::Nothing),
+            (2, false, Remedy::Nothing),
+        ];
+        for (punched, damaged, expected) in cases {
+            let held = ReplicaState {
+                punched,
+                damaged,
+                ..held(100, true)
+            };
+            assert_eq!(remedy(US, &held, Some(&row)), expected, "{held:?}");
+        }
     }
 
     #[test]

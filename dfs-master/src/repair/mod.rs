@@ -3,10 +3,12 @@
 
 mod compare;
 mod orders;
+mod punches;
 mod settle;
 mod survey;
 
 pub use compare::{Remedy, missing, remedy};
 pub use orders::Desk;
+pub use punches::Punches;
 pub use settle::{Measures, Settling, next};
 pub use survey::{Survey, Tally};

@@ -77,6 +77,10 @@ pub enum Key<'a> {
     },
     /// `G block`: a sealed block that nothing names.
     Unused(BlockId),
+    /// `Y block`: a sealed block of which some bytes may be dead.
+    Worn(BlockId),
+    /// `H block`: which bytes of a block were given up.
+    Holes(BlockId),
     /// `S session`: a session.
     Session(SessionId),
     /// `O session inode`: an inode that a session holds open.
@@ -276,6 +280,8 @@ impl Key<'_> {
                 .u64(file_offset),
             Key::Writing { session, block } => of(b'W').u64(session.0).u64(block.0),
             Key::Unused(block) => of(b'G').u64(block.0),
+            Key::Worn(block) => of(b'Y').u64(block.0),
+            Key::Holes(block) => of(b'H').u64(block.0),
             Key::Session(session) => of(b'S').u64(session.0),
             Key::Open { session, inode } => of(b'O').u64(session.0).u64(inode.0),
             Key::Lock {
@@ -330,6 +336,8 @@ impl Key<'_> {
                 block: BlockId(block),
             }),
             b'G' => parts.u64().map(|block| Key::Unused(BlockId(block))),
+            b'Y' => parts.u64().map(|block| Key::Worn(BlockId(block))),
+            b'H' => parts.u64().map(|block| Key::Holes(BlockId(block))),
             b'S' => parts.u64().map(|session| Key::Session(SessionId(session))),
             b'O' => parts.pair().map(|(session, inode)| Key::Open {
                 session: SessionId(session),
@@ -491,6 +499,14 @@ pub mod all {
     /// All blocks that nothing names.
     pub fn unused() -> KeyBytes {
         KeyBytes::of(b'G')
+    }
+    /// All blocks of which some bytes may be dead.
+    pub fn worn() -> KeyBytes {
+        KeyBytes::of(b'Y')
+    }
+    /// What was given up of all blocks.
+    pub fn every_hole() -> KeyBytes {
+        KeyBytes::of(b'H')
     }
     /// All sessions.
     pub fn sessions() -> KeyBytes {

@@ -49,6 +49,9 @@ pub struct BlockRow {
     pub state: BlockState,
     /// Bytes known to be synced on every replica that counts.
     pub synced: u32,
+    /// Counts the decisions to give up dead bytes of it; from the first on its writer cannot name
+    /// any more of it.
+    pub punched: u32,
 }
 
 impl BlockRow {
@@ -155,6 +158,7 @@ mod tests {
             placement: 2,
             state: BlockState::Sealed(1000),
             synced: 500,
+            punched: 0,
         }
     }
 
@@ -164,7 +168,7 @@ mod tests {
             BlockId(9),
             &row(),
             "420000000000000009",
-            "0105030101020203000201e807f403",
+            "0105030101020203000201e807f40300",
         );
         let id = (SessionId(5), BlockId(9));
         golden::check(id, &WritingRow, "5700000000000000050000000000000009", "01");

@@ -10,6 +10,7 @@ mod lock;
 mod minion;
 mod reply;
 mod session;
+mod worn;
 mod xattr;
 
 pub use block::{BlockRow, BlockState, ReplicaHealth, UnusedRow, WritingRow};
@@ -22,6 +23,7 @@ pub use lock::{LockRow, LockedRow, Span};
 pub use minion::MinionRow;
 pub use reply::{ProgressRow, Remembered, ReplyRow};
 pub use session::{OpenRow, SessionRow};
+pub use worn::{HolesRow, WornRow};
 pub use xattr::XattrRow;
 
 /// Golden bytes: what a row has looked like on disk since its version was given out.
