@@ -5,11 +5,11 @@
 use dfs_master::engine::{
     apply::{Machine, Settings, Storage},
     check::check,
-    command::{Act, Command, Grant, Outcome, Position, ReplicaNews},
-    reader::{Holes, Reader},
+    command::{Act, Command, Grant, Move, Outcome, Position, ReplicaNews, RewriteStep},
+    reader::{Holes, Reader, moves},
 };
 use dfs_proto::{
-    attr::SetAttr,
+    attr::{Attr, SetAttr},
     change::{Caller, Change, Changed, CommitBytes, FileCommit, Make, RangeMode, Ticket},
     error::FsError,
     extent::{Extent, FileRange},
@@ -33,6 +33,9 @@ const BLOCK_UNITS: u32 = 256;
 const HOLE_UNITS: u32 = 2;
 const GAIN_UNITS: u32 = 64;
 
+/// Blocks that others were copied to have ids from here on.
+const REWRITTEN: BlockId = BlockId(1_000_000);
+
 type Unit = (BlockId, u32);
 
 /// The machine, and what it must say.
@@ -49,6 +52,7 @@ struct World {
     punched: BTreeMap<BlockId, Holes>,
     /// How often a late commit was refused.
     refused: u32,
+    rewritten: u32,
 }
 
 fn world(seed: u64) -> World {
@@ -63,6 +67,7 @@ fn world(seed: u64) -> World {
         sealed: BTreeMap::new(),
         punched: BTreeMap::new(),
         refused: 0,
+        rewritten: 0,
     };
     world.act(Act::Format {
         filesystem: FilesystemId(1),
@@ -229,7 +234,9 @@ impl World {
         let last = units - u32::try_from(len).expect("few");
         let from = self.random.random_range(0..=last);
         let late = self.commit(inode, at, block, from, len);
-        match self.punched.contains_key(&block) {
+        // A block that others were copied to has a writer of its own.
+        let foreign = block >= REWRITTEN;
+        match foreign || self.punched.contains_key(&block) {
             true => {
                 assert_eq!(late, Err(FsError::NotYourBlock(block)));
                 self.refused += 1;
@@ -372,7 +379,112 @@ impl World {
         }
     }
 
+    /// Moves what is alive of a sealed block to a new one, while files change.
+    fn rewrite(&mut self) {
+        let blocks: Vec<BlockId> = self.sealed.keys().copied().collect();
+        let Some(n) = (!blocks.is_empty()).then(|| self.random.random_range(0..blocks.len()))
+        else {
+            return;
+        };
+        let old = blocks[n];
+        let sources = self.reader().alive(old).expect("reads");
+        if sources.is_empty() {
+            return;
+        }
+        let moves = moves(&sources);
+        let bytes: u32 = sources.iter().map(|source| source.bytes()).sum();
+        assert_eq!(Ok(bytes), self.reader().live_bytes(old), "each byte once");
+        self.rewritten += 1;
+        let block = BlockId(REWRITTEN.0 + u64::from(self.rewritten));
+        let session = SessionId(block.0);
+        let step = |step| Act::Rewrite {
+            block,
+            session,
+            step,
+        };
+        let none = Outcome::Swapped(Vec::new());
+        let begin = RewriteStep::Begin(vec![MinionId(1), MinionId(2)]);
+        assert_eq!(self.act(step(begin)), none);
+        let early = self.act(step(RewriteStep::Swap(moves.clone())));
+        assert_eq!(early, Outcome::Refused(FsError::NotYourBlock(block)));
+        for _ in 0..self.random.random_range(0..4) {
+            self.change_something();
+        }
+        assert_eq!(self.act(step(RewriteStep::End(bytes))), none);
+        let news = [1, 2].map(|of| (block, MinionId(of), ReplicaNews::Sealed { length: bytes }));
+        self.act(Act::Replicas(news.to_vec()));
+        self.sealed.insert(block, bytes / UNIT);
+        for some in moves.chunks(3) {
+            let before = self.attrs();
+            let swapped = self.act(step(RewriteStep::Swap(some.to_vec())));
+            let Outcome::Swapped(changed) = swapped else {
+                panic!("{swapped:?}");
+            };
+            let place = |unit: &Unit| {
+                let inside = |m: &&Move| {
+                    let (from, to) = (m.from.start / UNIT, m.from.end / UNIT);
+                    unit.0 == old && (from..to).contains(&unit.1)
+                };
+                let moved = some.iter().find(inside)?;
+                Some((block, moved.at / UNIT + unit.1 - moved.from.start / UNIT))
+            };
+            for (inode, units) in &mut self.files {
+                let mut moved = false;
+                for unit in units.iter_mut() {
+                    let to = unit.as_ref().and_then(place);
+                    moved |= to.is_some();
+                    *unit = to.or(*unit);
+                }
+                assert_eq!(moved, changed.contains(inode));
+            }
+            for (before, after) in before.into_iter().zip(self.attrs()) {
+                let version = after.data_version;
+                let same = Attr {
+                    data_version: version,
+                    ..before
+                };
+                let moved = changed.contains(&after.inode);
+                assert_eq!((after, version > before.data_version), (same, moved));
+            }
+        }
+    }
+
+    fn attrs(&self) -> Vec<Attr> {
+        let attr = |inode: &InodeId| self.reader().getattr(*inode).expect("is there").answer;
+        self.files.keys().map(attr).collect()
+    }
+
+    /// Where the rows say that each unit of each file is.
+    fn files_are_right(&self) {
+        for (inode, units) in &self.files {
+            let mut found = vec![None; FILE_UNITS];
+            let mut from = 0;
+            while from < u64::MAX {
+                let layout = self.reader().locate(*inode, from).expect("reads").answer;
+                for extent in layout.extents {
+                    let at = usize::try_from(extent.file_offset / u64::from(UNIT)).expect("few");
+                    let first = extent.block_offset / UNIT;
+                    for n in 0..extent.len / UNIT {
+                        found[at + n as usize] = Some((extent.block, first + n));
+                    }
+                }
+                from = layout.until;
+            }
+            assert!(found == *units, "inode {inode} is made of other bytes");
+        }
+    }
+
+    fn change_something(&mut self) {
+        match self.random.random_range(0..100) {
+            0..66 => self.write(),
+            66..73 => self.write_late(),
+            73..87 => self.clone_range(),
+            _ => self.give_up(),
+        }
+    }
+
     fn is_right(&self) {
+        self.files_are_right();
         assert_eq!(check(&self.reader().view_tables()), Ok(Vec::new()));
         let alive = self.alive();
         for (block, holes) in &self.punched {
@@ -396,11 +508,9 @@ fn only_bytes_that_nothing_names_are_given_up() {
         let mut world = world(seed);
         for step in 0..400 {
             match world.random.random_range(0..100) {
-                0..60 => world.write(),
-                60..66 => world.write_late(),
-                66..78 => world.clone_range(),
-                78..90 => world.give_up(),
-                90..97 => world.decide(),
+                0..88 => world.change_something(),
+                88..92 => world.rewrite(),
+                92..97 => world.decide(),
                 _ => world.reclaim(),
             }
             if step % 10 == 0 {

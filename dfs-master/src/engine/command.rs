@@ -5,7 +5,7 @@
 //! applied (N1). New variants go at the end: the log counts them.
 
 pub use crate::{
-    blocks::{replicas::ReplicaNews, seal::Measured},
+    blocks::{replicas::ReplicaNews, seal::Measured, wear::Move},
     tables::rows::PositionRow as Position,
 };
 use dfs_proto::{
@@ -122,6 +122,26 @@ pub enum Act {
     },
     /// Minions have given up what was decided, by the count of decisions. Answered with `Done`.
     Punched(Vec<(BlockId, u32)>),
+    /// A step in moving what is alive of worn blocks to a new one. Answered with `Swapped`.
+    Rewrite {
+        /// The new block.
+        block: BlockId,
+        /// Whose it is: nobody's who could be asked.
+        session: SessionId,
+        /// Which step.
+        step: RewriteStep,
+    },
+}
+
+/// A step of a rewrite.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RewriteStep {
+    /// Makes the block on these minions, in write order.
+    Begin(Vec<MinionId>),
+    /// All is copied: ends it at this length.
+    End(u32),
+    /// It is whole on every replica: whoever names these bytes of other blocks names them there.
+    Swap(Vec<Move>),
 }
 
 /// What came of a command.
@@ -151,6 +171,8 @@ pub enum Outcome {
     },
     /// The length at which the block is sealed now; `None` when it still waits for replicas.
     Sealed(Option<u32>),
+    /// The files whose bytes are elsewhere now.
+    Swapped(Vec<InodeId>),
     /// What was taken back.
     Reclaimed {
         /// Blocks that are to be dropped by their minions now.
@@ -179,7 +201,8 @@ impl Command {
             | Act::EndSession { .. }
             | Act::Replicas(_)
             | Act::Punch { .. }
-            | Act::Punched(_) => false,
+            | Act::Punched(_)
+            | Act::Rewrite { .. } => false,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     locks::Lines,
     metrics::Metrics,
     raft::Group,
-    repair::{Desk, Measures, Punches, Survey},
+    repair::{Desk, Measures, Punches, Rewrites, Survey},
 };
 use dfs_host::{clock::Clock, disk::Disk};
 use dfs_proto::{
@@ -78,6 +78,8 @@ pub struct Leader {
     pub measures: Mutex<Measures>,
     /// Who has given up what it was to.
     pub punches: Mutex<Punches>,
+    /// The rewrites under way.
+    pub rewrites: Mutex<Rewrites>,
     /// The survey.
     pub survey: Mutex<Survey>,
     /// The reserve of the master's disk.

@@ -6,8 +6,15 @@
 pub use crate::tables::rows::{
     BlockRow, BlockState, MinionRow, ReplicaHealth, SessionRow, TotalsRow as Totals,
 };
+pub use crate::{
+    blocks::wear::{Holes, moves},
+    tables::txn::Snapshot,
+};
 use crate::{
-    blocks::space,
+    blocks::{
+        space,
+        wear::{self, judge},
+    },
     engine::command::Position,
     locks::held,
     namespace::{lookup, readdir, xattr},
@@ -20,13 +27,13 @@ use crate::{
         txn::{Direction, Rows, Tables, View as TablesView},
     },
 };
-pub use crate::{blocks::wear::Holes, tables::txn::Snapshot};
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
     change::Logged,
     error::FsError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    minion::BlockRange,
     name::Name,
     session::{LockHeld, LockOwner, LockWish},
     time::Timestamp,
@@ -211,6 +218,21 @@ impl Reader {
     /// Bytes of a block that some file consists of.
     pub fn live_bytes(&self, block: BlockId) -> Result<u32, FsError> {
         Ok(space::live_bytes(&self.tables.view(), block)?)
+    }
+
+    /// What is alive of a block, in the order in which it is to stand in a new one.
+    pub fn alive(&self, block: BlockId) -> Result<Vec<BlockRange>, FsError> {
+        Ok(wear::alive(&self.tables.view(), block)?)
+    }
+
+    /// Whether so much of a sealed block is dead, here and there, that it is worth rewriting.
+    pub fn is_wasteful(&self, block: BlockId, row: &BlockRow) -> Result<bool, FsError> {
+        let view = self.tables.view();
+        let live = space::live_bytes(&view, block)?;
+        let holes = view.row::<HolesRow>(block)?.unwrap_or_default();
+        let given_up = judge::bytes(&holes.ranges);
+        let length = row.sealed().unwrap_or(0);
+        Ok(live > 0 && judge::is_wasteful(length, live, given_up))
     }
 
     /// A page of the blocks that are not settled (open, or sealed and not known to be so on every

@@ -1,6 +1,7 @@
 //! What a leader does as time passes: judging minions, ending sessions, settling and reclaiming
 //! blocks, surveying, checkpoints, watching its disk. Everything in bounded steps, once a tick.
 
+mod rewrite;
 mod wear;
 
 use super::leader::{Leader, Unsettled};
@@ -81,6 +82,7 @@ impl Ticks {
         leader.lines.lock().lapse(now);
         self.settle(leader).await?;
         reclaim(leader).await?;
+        rewrite::go_on(leader).await?;
         self.wear.step(leader).await?;
         survey(leader)?;
         if now.saturating_sub(self.checkpointed) >= CHECKPOINT_INTERVAL {
@@ -105,7 +107,8 @@ impl Ticks {
                 let Some(row) = leader.reader.block(block)? else {
                     continue;
                 };
-                let gone = !leader.seats.lock().is_open(session);
+                let gone = !leader.seats.lock().is_open(session)
+                    && !leader.rewrites.lock().is_written(block);
                 if gone && row.state == BlockState::Open {
                     found.waiting.push(block);
                     found.fenced.push(session);

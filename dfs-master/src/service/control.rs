@@ -61,7 +61,8 @@ impl ControlService {
         let state = match &finished.outcome {
             Ok(state) => state,
             Err(why) => {
-                tracing::warn!(%block, %minion, task = ?order.task, "order not carried out: {why}");
+                self.leader.rewrites.lock().fail(block);
+                tracing::warn!(%block, %minion, task = order.task.name(), "order not carried out: {why}");
                 return;
             }
         };
@@ -81,6 +82,10 @@ impl ControlService {
                 self.leader.damaged.lock().remove(&(block, minion));
                 self.leader.punches.lock().forget(block);
                 news.push((block, minion, ReplicaNews::Dropped { placement }));
+            }
+            (Task::Rewrite { .. }, state) => {
+                let length = state.as_ref().map_or(0, |state| state.length);
+                self.leader.rewrites.lock().copied(block, length);
             }
             (Task::Punch { count, .. }, _) => {
                 let mut punches = self.leader.punches.lock();

@@ -42,6 +42,14 @@ pub fn decide(txn: &mut Txn<'_>, now: Timestamp, blocks: &[BlockId]) -> Result<(
         let live = space::live_ranges(txn, *block, &mut looked_at)?;
         let has = txn.row::<HolesRow>(*block)?.unwrap_or_default();
         match judge::holes(length, &live, &has.ranges) {
+            None if judge::is_wasteful(length, judge::bytes(&live), judge::bytes(&has.ranges)) => {
+                // To be rewritten, when that can be done.
+                let worn = WornRow {
+                    since: now,
+                    decided: false,
+                };
+                txn.put(*block, &worn);
+            }
             None => txn.delete::<WornRow>(*block),
             Some(ranges) => give_up(txn, now, *block, row, ranges),
         }
@@ -60,22 +68,23 @@ fn give_up(txn: &mut Txn<'_>, now: Timestamp, block: BlockId, row: BlockRow, ran
     txn.put(block, &BlockRow { punched, ..row });
 }
 
-/// Notes that minions have carried out the `count`-th decision on a block. It is worn still, for it
-/// may have lost more meanwhile.
+/// Notes that minions have carried out decisions, by their counts. The blocks are worn still, for
+/// they may have lost more meanwhile.
 pub fn carried_out(
     txn: &mut Txn<'_>,
     now: Timestamp,
-    block: BlockId,
-    count: u32,
+    done: &[(BlockId, u32)],
 ) -> Result<(), Damage> {
-    let worn = txn.row::<WornRow>(block)?;
-    let row = txn.row::<BlockRow>(block)?;
-    if worn.is_some_and(|worn| worn.decided) && row.is_some_and(|row| row.punched == count) {
-        let worn = WornRow {
-            since: now,
-            decided: false,
-        };
-        txn.put(block, &worn);
+    for &(block, count) in done {
+        let worn = txn.row::<WornRow>(block)?;
+        let row = txn.row::<BlockRow>(block)?;
+        if worn.is_some_and(|worn| worn.decided) && row.is_some_and(|row| row.punched == count) {
+            let worn = WornRow {
+                since: now,
+                decided: false,
+            };
+            txn.put(block, &worn);
+        }
     }
     Ok(())
 }

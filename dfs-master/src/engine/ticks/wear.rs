@@ -1,7 +1,7 @@
 //! Space of blocks that are dead in part comes back: they are judged when readers have had their
 //! time, and what was decided is ordered when readers have had theirs again.
 
-use super::{PAGE, grace_ago};
+use super::{PAGE, grace_ago, rewrite};
 use crate::engine::{
     command::Act,
     leader::Leader,
@@ -15,6 +15,8 @@ use dfs_proto::{
 
 /// Blocks that one decision judges.
 const JUDGED_MAX: usize = 16;
+/// Worn blocks that one tick looks at: each may be named by thousands of extents.
+const LOOKED_AT_MAX: usize = 64;
 /// Decisions that are ordered at the same time: each order may take some tens of kilobytes.
 const ORDERED_MAX: usize = 64;
 
@@ -35,9 +37,19 @@ impl Round {
         if page.len() == PAGE {
             self.after = page.last().map(|(block, ..)| *block);
         }
-        for (block, _, is_decided) in due {
+        for (n, (block, _, is_decided)) in due.enumerate() {
+            if n == LOOKED_AT_MAX {
+                self.after = Some(*block);
+                break;
+            }
             let row = leader.reader.block(*block)?;
-            if !row.is_some_and(|row| row.is_settled()) {
+            let Some(row) = row.filter(BlockRow::is_settled) else {
+                continue;
+            };
+            if !is_decided
+                && leader.reader.is_wasteful(*block, &row)?
+                && rewrite::begin(leader, *block, &row).await? == rewrite::Begun::Soon
+            {
                 continue;
             }
             let (list, max) = match is_decided {

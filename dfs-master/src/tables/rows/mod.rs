@@ -10,10 +10,9 @@ mod lock;
 mod minion;
 mod reply;
 mod session;
-mod worn;
 mod xattr;
 
-pub use block::{BlockRow, BlockState, ReplicaHealth, UnusedRow, WritingRow};
+pub use block::{BlockRow, BlockState, HolesRow, ReplicaHealth, UnusedRow, WornRow, WritingRow};
 pub use counter::{BootsRow, FilesystemRow, NumbersRow, PositionRow, TotalsRow};
 pub use dirent::{DirentRow, ListingRow};
 pub use extent::{ExtentId, ExtentRow, TrimRow, UseId, UseRow};
@@ -23,7 +22,6 @@ pub use lock::{LockRow, LockedRow, Span};
 pub use minion::MinionRow;
 pub use reply::{ProgressRow, Remembered, ReplyRow};
 pub use session::{OpenRow, SessionRow};
-pub use worn::{HolesRow, WornRow};
 pub use xattr::XattrRow;
 
 /// Golden bytes: what a row has looked like on disk since its version was given out.
