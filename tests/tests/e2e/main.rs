@@ -11,3 +11,4 @@ mod posix;
 mod rot;
 mod space;
 mod tools;
+mod worn;
