@@ -130,15 +130,14 @@ impl Pages {
     }
 
     fn check(&self, path: &Path) {
-        let file = File::open(path).expect("opens");
-        let (mut bytes, mut right) = (vec![1; PAGE as usize], vec![0; PAGE as usize]);
-        for (at, seed) in (0..).step_by(PAGE as usize).zip(&self.seeds) {
-            file.read_exact_at(&mut bytes, at).expect("reads");
+        let bytes = fs::read(path).expect("reads");
+        assert_eq!(bytes.len(), self.seeds.len() * PAGE as usize);
+        let mut right = vec![0; PAGE as usize];
+        let pages = bytes.chunks(PAGE as usize).zip(&self.seeds);
+        for (at, (page, seed)) in (0..).step_by(PAGE as usize).zip(pages) {
             pattern::fill(*seed, at, &mut right);
-            assert!(bytes == right, "wrong bytes at {at}");
+            assert!(page == right, "wrong bytes at {at}");
         }
-        let size = file.metadata().expect("is there").len();
-        assert_eq!(size, self.seeds.len() as u64 * PAGE);
     }
 }
 

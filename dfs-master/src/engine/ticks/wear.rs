@@ -16,7 +16,7 @@ use dfs_proto::{
 /// Blocks that one decision judges.
 const JUDGED_MAX: usize = 16;
 /// Worn blocks that one tick looks at: each may be named by thousands of extents.
-const LOOKED_AT_MAX: usize = 64;
+const LOOKED_AT_MAX: usize = 16;
 /// Decisions that are ordered at the same time: each order may take some tens of kilobytes.
 const ORDERED_MAX: usize = 64;
 
