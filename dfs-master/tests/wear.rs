@@ -6,7 +6,7 @@ use dfs_master::engine::{
     apply::{Machine, Settings, Storage},
     check::check,
     command::{Act, Command, Grant, Move, Outcome, Position, ReplicaNews, RewriteStep},
-    reader::{Holes, Reader, moves},
+    reader::{Cut, Holes, Reader, moves},
 };
 use dfs_proto::{
     attr::{Attr, SetAttr},
@@ -14,6 +14,7 @@ use dfs_proto::{
     error::FsError,
     extent::{Extent, FileRange},
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    minion::BlockRange,
     name::Name,
     time::Timestamp,
 };
@@ -53,6 +54,7 @@ struct World {
     /// How often a late commit was refused.
     refused: u32,
     rewritten: u32,
+    joined: u32,
 }
 
 fn world(seed: u64) -> World {
@@ -68,6 +70,7 @@ fn world(seed: u64) -> World {
         punched: BTreeMap::new(),
         refused: 0,
         rewritten: 0,
+        joined: 0,
     };
     world.act(Act::Format {
         filesystem: FilesystemId(1),
@@ -386,14 +389,28 @@ impl World {
         else {
             return;
         };
-        let old = blocks[n];
-        let sources = self.reader().alive(old).expect("reads");
+        let alive = self.reader().alive(blocks[n]).expect("reads");
+        let bytes: u32 = alive.iter().map(BlockRange::bytes).sum();
+        assert_eq!(
+            Ok(bytes),
+            self.reader().live_bytes(blocks[n]),
+            "each byte once"
+        );
+        let file = InodeId(10 + self.random.random_range(0..FILES));
+        let layout = self.reader().locate(file, 0).expect("reads").answer;
+        let cut = Cut {
+            inode: file,
+            extents: layout.extents,
+        };
+        // A file that can be joined, or a block.
+        let joined = cut.sources(|block| self.sealed.contains_key(&block));
+        self.joined += u32::from(joined.is_some());
+        let sources = joined.unwrap_or(alive);
         if sources.is_empty() {
             return;
         }
         let moves = moves(&sources);
-        let bytes: u32 = sources.iter().map(|source| source.bytes()).sum();
-        assert_eq!(Ok(bytes), self.reader().live_bytes(old), "each byte once");
+        let bytes: u32 = sources.iter().map(BlockRange::bytes).sum();
         self.rewritten += 1;
         let block = BlockId(REWRITTEN.0 + u64::from(self.rewritten));
         let session = SessionId(block.0);
@@ -423,7 +440,7 @@ impl World {
             let place = |unit: &Unit| {
                 let inside = |m: &&Move| {
                     let (from, to) = (m.from.start / UNIT, m.from.end / UNIT);
-                    unit.0 == old && (from..to).contains(&unit.1)
+                    unit.0 == m.from.block && (from..to).contains(&unit.1)
                 };
                 let moved = some.iter().find(inside)?;
                 Some((block, moved.at / UNIT + unit.1 - moved.from.start / UNIT))
@@ -503,7 +520,7 @@ impl World {
 
 #[test]
 fn only_bytes_that_nothing_names_are_given_up() {
-    let (mut punches, mut refused) = (0, 0);
+    let (mut punches, mut refused, mut joined) = (0, 0, 0);
     for seed in 0..12 {
         let mut world = world(seed);
         for step in 0..400 {
@@ -520,6 +537,8 @@ fn only_bytes_that_nothing_names_are_given_up() {
         world.is_right();
         punches += world.punched.values().map(|holes| holes.count).sum::<u32>();
         refused += world.refused;
+        joined += world.joined;
     }
-    assert!(punches > 50 && refused > 20, "{punches} {refused}");
+    let often = punches > 50 && refused > 20 && joined > 10;
+    assert!(often, "{punches} {refused} {joined}");
 }

@@ -7,7 +7,7 @@ pub use crate::tables::rows::{
     BlockRow, BlockState, MinionRow, ReplicaHealth, SessionRow, TotalsRow as Totals,
 };
 pub use crate::{
-    blocks::wear::{Holes, moves},
+    blocks::wear::{Cut, Holes, moves},
     tables::txn::Snapshot,
 };
 use crate::{
@@ -223,6 +223,11 @@ impl Reader {
     /// What is alive of a block, in the order in which it is to stand in a new one.
     pub fn alive(&self, block: BlockId) -> Result<Vec<BlockRange>, FsError> {
         Ok(wear::alive(&self.tables.view(), block)?)
+    }
+
+    /// The stretch of a file that most extents of a block belong to, if it is cut into very many.
+    pub fn cut(&self, block: BlockId) -> Result<Option<Cut>, FsError> {
+        Ok(wear::cut(&self.tables.view(), block)?)
     }
 
     /// Whether so much of a sealed block is dead, here and there, that it is worth rewriting.

@@ -2,12 +2,15 @@
 //! leader: what was copied for it is then a block without a writer, that nothing names.
 
 use crate::engine::command::Move;
-use dfs_proto::id::{BlockId, MinionId, SessionId};
-use std::{collections::BTreeMap, time::Duration};
+use dfs_proto::id::{BlockId, InodeId, MinionId, SessionId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-/// A block that could not be rewritten is left alone for so long.
+/// A block that could not be rewritten, and a file that was compacted, are left alone for so long.
 const REST: Duration = Duration::from_secs(300);
-/// Blocks that are left alone, at the most: beyond that the oldest is tried again.
+/// Those that are left alone, of each kind, at the most: beyond that the oldest is tried again.
 const RESTING_MAX: usize = 1024;
 
 /// How far a rewrite is.
@@ -30,8 +33,12 @@ pub struct Rewrite {
     pub session: SessionId,
     /// Who copies.
     pub by: MinionId,
-    /// The worn block.
+    /// The worn block that it was begun for.
     pub source: BlockId,
+    /// The file that is compacted, if it was begun for that.
+    pub file: Option<InodeId>,
+    /// All blocks that are copied from.
+    pub sources: BTreeSet<BlockId>,
     /// What comes to stand where.
     pub moves: Vec<Move>,
     /// How far it is.
@@ -52,6 +59,8 @@ impl Rewrite {
 pub struct Rewrites {
     under_way: BTreeMap<BlockId, Rewrite>,
     resting: BTreeMap<BlockId, Duration>,
+    /// Files that were compacted, until they may be again.
+    compacted: BTreeMap<InodeId, Duration>,
 }
 
 impl Rewrites {
@@ -68,7 +77,16 @@ impl Rewrites {
 
     /// Whether a block is being rewritten.
     pub fn is_source(&self, source: BlockId) -> bool {
-        self.under_way.values().any(|one| one.source == source)
+        self.under_way
+            .values()
+            .any(|one| one.sources.contains(&source))
+    }
+
+    /// Whether a file may be compacted now: not so often that it is all that is done to a file that
+    /// is being written.
+    pub fn may_compact(&self, file: InodeId, now: Duration) -> bool {
+        let rests = self.compacted.get(&file).is_some_and(|until| *until > now);
+        !rests && self.under_way.values().all(|one| one.file != Some(file))
     }
 
     /// Whether a minion copies: one rewrite at a time, to leave its disks to others.
@@ -115,8 +133,12 @@ impl Rewrites {
     }
 
     /// It is done.
-    pub fn end(&mut self, block: BlockId) -> Option<Rewrite> {
-        self.under_way.remove(&block)
+    pub fn end(&mut self, block: BlockId, now: Duration) -> Option<Rewrite> {
+        let done = self.under_way.remove(&block)?;
+        if let Some(file) = done.file {
+            rest(&mut self.compacted, file, now);
+        }
+        Some(done)
     }
 
     /// It came to nothing, and is not begun again for a while.
@@ -124,15 +146,22 @@ impl Rewrites {
         let Some(one) = self.under_way.remove(&block) else {
             return;
         };
-        self.resting.retain(|_, until| *until > now);
-        if self.resting.len() >= RESTING_MAX {
-            let soonest = self.resting.iter().min_by_key(|(_, until)| **until);
-            if let Some(block) = soonest.map(|(block, _)| *block) {
-                self.resting.remove(&block);
-            }
+        rest(&mut self.resting, one.source, now);
+        if let Some(file) = one.file {
+            rest(&mut self.compacted, file, now);
         }
-        self.resting.insert(one.source, now + REST);
     }
+}
+
+fn rest<T: Ord + Copy>(resting: &mut BTreeMap<T, Duration>, what: T, now: Duration) {
+    resting.retain(|_, until| *until > now);
+    if resting.len() >= RESTING_MAX {
+        let soonest = resting.iter().min_by_key(|(_, until)| **until);
+        if let Some(one) = soonest.map(|(one, _)| *one) {
+            resting.remove(&one);
+        }
+    }
+    resting.insert(what, now + REST);
 }
 
 #[cfg(test)]
@@ -141,12 +170,14 @@ mod tests {
 
     #[test]
     fn a_rewrite_goes_step_by_step_and_rests_when_it_fails() {
-        let (old, new, by) = (BlockId(1), BlockId(9), MinionId(3));
+        let (old, new, by, file) = (BlockId(1), BlockId(9), MinionId(3), InodeId(4));
         let mut rewrites = Rewrites::default();
         let rewrite = Rewrite {
             session: SessionId(5),
             by,
             source: old,
+            file: Some(file),
+            sources: BTreeSet::from([old, BlockId(2)]),
             moves: Vec::new(),
             stage: Stage::Copying,
             since: Duration::ZERO,
@@ -155,13 +186,15 @@ mod tests {
         assert!(rewrites.may_begin(old, now) && !rewrites.is_busy(by));
         rewrites.begin(new, rewrite.clone());
         assert!(!rewrites.may_begin(old, now) && rewrites.is_busy(by));
+        assert!(rewrites.is_source(BlockId(2)) && !rewrites.may_compact(file, now));
         assert!(rewrites.is_written(new) && !rewrites.is_written(old));
         rewrites.copied(BlockId(8), 4);
         rewrites.copied(new, 4);
         assert_eq!(rewrites.stages()[0].2, Stage::Copied(4));
         rewrites.seal(new, now);
         assert_eq!(rewrites.stages(), [(new, by, Stage::Sealing, now)]);
-        assert!(rewrites.end(new).is_some() && rewrites.may_begin(old, now));
+        assert!(rewrites.end(new, now).is_some() && rewrites.may_begin(old, now));
+        assert!(!rewrites.may_compact(file, now) && rewrites.may_compact(file, now + REST));
         rewrites.begin(new, rewrite);
         rewrites.fail(new);
         assert_eq!(rewrites.stages()[0].2, Stage::Failed);

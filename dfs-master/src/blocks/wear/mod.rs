@@ -9,11 +9,14 @@
 //! disk with others. A block that has too many of those is rewritten: a minion copies what is alive
 //! into a new block, and when that is sealed on all its replicas, what named the old bytes is pointed
 //! at the new. The bytes are the same, so it does not matter who named them meanwhile, nor that it is
-//! done in steps: whatever names the old block still reads the old bytes.
+//! done in steps: whatever names the old block still reads the old bytes. In the same way a stretch of
+//! a file that is cut into very many extents comes to stand in one block.
 
+mod compact;
 pub mod judge;
 mod punch;
 mod rewrite;
 
+pub use compact::{Cut, cut};
 pub use punch::{Holes, carried_out, decide};
 pub use rewrite::{Move, alive, begin, end, moves, swap};

@@ -43,10 +43,11 @@ pub fn moves(sources: &[BlockRange]) -> Vec<Move> {
     sources.iter().map(place).collect()
 }
 
-/// A use of a block, as its reverse row says.
-type Use = (InodeId, u32, Extent);
+/// A use of a block, as its reverse row says: file, generation, extent.
+pub(super) type Use = (InodeId, u32, Extent);
 
-fn uses(read: &impl Rows, block: BlockId) -> Result<Vec<Use>, Damage> {
+/// All uses of a block, in its order.
+pub(super) fn uses(read: &impl Rows, block: BlockId) -> Result<Vec<Use>, Damage> {
     let mut found = Vec::new();
     read.each(
         all::uses(block).prefix(),

@@ -14,10 +14,13 @@ use dfs_proto::{
     error::FsError,
     extent::BLOCK_BYTES_MAX,
     id::{BlockId, InodeId, MinionId, SessionId},
-    minion::Task,
+    minion::{BlockRange, Task},
     session::Event,
 };
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
 
 /// A minion may copy for so long, and replicas may take so long to be sealed.
 const STAGE_MAX: Duration = Duration::from_secs(120);
@@ -46,24 +49,88 @@ pub(super) async fn begin(
     if !leader.rewrites.lock().may_begin(source, now) {
         return Ok(Begun::Never);
     }
+    let by = match free(leader, source, row) {
+        Ok(by) => by,
+        Err(begun) => return Ok(begun),
+    };
+    let sources = leader.reader.alive(source)?;
+    let copies = row.counting().count();
+    copy(leader, by, copies, (source, None), sources).await
+}
+
+/// Begins to copy the stretch of a file that most extents of a block belong to, if it is cut into very
+/// many, and a minion is free that has the most of it.
+pub(super) async fn compact(
+    leader: &Leader,
+    source: BlockId,
+    row: &BlockRow,
+) -> Result<Begun, FsError> {
+    let now = leader.now();
+    if !leader.rewrites.lock().may_begin(source, now) {
+        return Ok(Begun::Never);
+    }
+    let Some(cut) = leader.reader.cut(source)? else {
+        return Ok(Begun::Never);
+    };
+    if !leader.rewrites.lock().may_compact(cut.inode, now) {
+        return Ok(Begun::Never);
+    }
+    let by = match free(leader, source, row) {
+        Ok(by) => by,
+        Err(begun) => return Ok(begun),
+    };
+    let mut rows = BTreeMap::new();
+    for extent in &cut.extents {
+        if let Entry::Vacant(entry) = rows.entry(extent.block) {
+            entry.insert(leader.reader.block(extent.block)?);
+        }
+    }
+    let may = |block: BlockId| {
+        let row = rows.get(&block).and_then(Option::as_ref);
+        row.is_some_and(|row| {
+            row.is_settled()
+                && row.counting().any(|(of, _)| *of == by)
+                && !leader.rewrites.lock().is_source(block)
+                && !leader.damaged.lock().contains(&(block, by))
+        })
+    };
+    let Some(sources) = cut.sources(may) else {
+        return Ok(Begun::Never);
+    };
+    let copied = |range: &BlockRange| rows.get(&range.block).and_then(Option::as_ref);
+    let copies = sources.iter().filter_map(copied);
+    let copies = copies.map(|row| row.counting().count()).max().unwrap_or(0);
+    copy(leader, by, copies, (source, Some(cut.inode)), sources).await
+}
+
+/// A minion that has a block and does not copy already.
+fn free(leader: &Leader, source: BlockId, row: &BlockRow) -> Result<MinionId, Begun> {
     let fit = |minion: &MinionId| {
         let alive = leader.roster.lock().is_alive(*minion);
         alive && !leader.damaged.lock().contains(&(source, *minion))
     };
     let fit: Vec<MinionId> = row.counting().map(|(of, _)| *of).filter(fit).collect();
     let free = |minion: &&MinionId| !leader.rewrites.lock().is_busy(**minion);
-    let Some(by) = fit.iter().find(free).copied() else {
-        return Ok(if fit.is_empty() {
-            Begun::Never
-        } else {
-            Begun::Soon
-        });
-    };
+    match fit.iter().find(free) {
+        Some(by) => Ok(*by),
+        None if fit.is_empty() => Err(Begun::Never),
+        None => Err(Begun::Soon),
+    }
+}
+
+/// Makes the new block, and orders a minion to copy.
+async fn copy(
+    leader: &Leader,
+    by: MinionId,
+    copies: usize,
+    (source, file): (BlockId, Option<InodeId>),
+    sources: Vec<BlockRange>,
+) -> Result<Begun, FsError> {
+    let now = leader.now();
     let block = leader.ids.block();
-    let Some(replicas) = place(leader, block, by, row.counting().count()) else {
+    let Some(replicas) = place(leader, block, by, copies) else {
         return Ok(Begun::Never);
     };
-    let sources = leader.reader.alive(source)?;
     if sources.is_empty() {
         return Ok(Begun::Never);
     }
@@ -72,6 +139,8 @@ pub(super) async fn begin(
         session,
         by,
         source,
+        file,
+        sources: sources.iter().map(|range| range.block).collect(),
         moves: moves(&sources),
         stage: Stage::Copying,
         since: now,
@@ -83,7 +152,7 @@ pub(super) async fn begin(
         leader.rewrites.lock().give_up(block, now);
         return Err(error);
     }
-    tracing::debug!(%source, %block, %by, "rewriting a worn block");
+    tracing::debug!(%source, %block, %by, ?file, "rewriting a worn block, or a file");
     let chain = {
         let roster = leader.roster.lock();
         let others = replicas.iter().filter(|minion| **minion != by);
@@ -154,7 +223,7 @@ pub(super) async fn go_on(leader: &Leader) -> Result<(), FsError> {
 /// Points files at the new block, and tells who knows where their bytes were. Nobody is waited for:
 /// the old block stays for longer than anyone uses what he was told.
 async fn take_place(leader: &Leader, block: BlockId) -> Result<(), FsError> {
-    let Some(rewrite) = leader.rewrites.lock().end(block) else {
+    let Some(rewrite) = leader.rewrites.lock().end(block, leader.now()) else {
         return Ok(());
     };
     let mut files = 0;

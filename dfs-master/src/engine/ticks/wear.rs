@@ -46,10 +46,7 @@ impl Round {
             let Some(row) = row.filter(BlockRow::is_settled) else {
                 continue;
             };
-            if !is_decided
-                && leader.reader.is_wasteful(*block, &row)?
-                && rewrite::begin(leader, *block, &row).await? == rewrite::Begun::Soon
-            {
+            if !is_decided && is_rewritten(leader, *block, &row).await? {
                 continue;
             }
             let (list, max) = match is_decided {
@@ -67,6 +64,15 @@ impl Round {
         }
         order(leader, decided).await
     }
+}
+
+/// Whether a worn block is rewritten, or the file that it belongs to, or will be.
+async fn is_rewritten(leader: &Leader, block: BlockId, row: &BlockRow) -> Result<bool, FsError> {
+    let begun = match leader.reader.is_wasteful(block, row)? {
+        true => rewrite::begin(leader, block, row).await?,
+        false => rewrite::compact(leader, block, row).await?,
+    };
+    Ok(begun == rewrite::Begun::Soon)
 }
 
 /// Has minions carry out what was decided; notes what all have.
