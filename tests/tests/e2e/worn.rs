@@ -194,7 +194,9 @@ fn a_file_overwritten_at_random_does_not_grow_beyond_its_size_and_a_half() {
     );
     let status = cluster.status();
     assert!(status.alarms.is_empty(), "{:?}", status.alarms);
-    let steady = COPIES * (SIZE * 3 / 2 + BESIDE);
+    // Readers have their 10 s, and then minions take their time, before space comes back.
+    let lately = (rate * 30e6) as u64;
+    let steady = COPIES * (SIZE * 3 / 2 + BESIDE + lately);
     assert!(
         most <= steady,
         "minions took {most} bytes, more than {steady}"
