@@ -92,7 +92,7 @@ struct Pages {
     writes: u64,
 }
 
-const PAGE: u64 = 4096;
+const PAGE: usize = 4096;
 
 impl Pages {
     /// A file of so many bytes that was written from front to back.
@@ -101,7 +101,7 @@ impl Pages {
         let file = OpenOptions::new().read(true).write(true).open(path);
         let file = file.expect("opens");
         file.sync_all().expect("is synced");
-        let pages = usize::try_from(bytes / PAGE).expect("few");
+        let pages = usize::try_from(bytes).expect("few") / PAGE;
         Pages {
             file,
             seeds: vec![0; pages],
@@ -119,8 +119,8 @@ impl Pages {
         };
         let first = self.random.random_range(0..=self.seeds.len() - pages);
         self.writes += 1;
-        let mut bytes = vec![0; pages * PAGE as usize];
-        let at = first as u64 * PAGE;
+        let mut bytes = vec![0; pages * PAGE];
+        let at = (first * PAGE) as u64;
         pattern::fill(self.writes, at, &mut bytes);
         self.file.write_all_at(&bytes, at).expect("is written");
         if self.writes.is_multiple_of(32) {
@@ -132,10 +132,10 @@ impl Pages {
 
     fn check(&self, path: &Path) {
         let bytes = fs::read(path).expect("reads");
-        assert_eq!(bytes.len(), self.seeds.len() * PAGE as usize);
-        let mut right = vec![0; PAGE as usize];
-        let pages = bytes.chunks(PAGE as usize).zip(&self.seeds);
-        for (at, (page, seed)) in (0..).step_by(PAGE as usize).zip(pages) {
+        assert_eq!(bytes.len(), self.seeds.len() * PAGE);
+        let mut right = vec![0; PAGE];
+        let pages = bytes.chunks(PAGE).zip(&self.seeds);
+        for (at, (page, seed)) in (0..).step_by(PAGE).zip(pages) {
             pattern::fill(*seed, at, &mut right);
             assert!(page == right, "wrong bytes at {at}");
         }
@@ -174,8 +174,8 @@ fn a_file_overwritten_at_random_does_not_grow_beyond_its_size_and_a_half() {
         assert_eq!(before.len(), SIZE);
     }
     pages.file.sync_all().expect("is synced");
-    let rate = written as f64 / clock.elapsed().as_secs_f64() / 1e6;
-    eprintln!("{written} bytes written, {rate:.1} MB/s, at most {most} bytes taken");
+    let rate = written / clock.elapsed().as_secs().max(1);
+    eprintln!("{written} bytes written, {rate} a second, at most {most} bytes taken");
     let changed = pages.file.metadata().expect("is there");
     // What is being written dies faster than it is rewritten: it settles when that rests.
     wait_used(&cluster, COPIES * (SIZE * 3 / 2 + 64 * (1 << 20)));
@@ -195,7 +195,7 @@ fn a_file_overwritten_at_random_does_not_grow_beyond_its_size_and_a_half() {
     let status = cluster.status();
     assert!(status.alarms.is_empty(), "{:?}", status.alarms);
     // Readers have their 10 s, and then minions take their time, before space comes back.
-    let lately = (rate * 30e6) as u64;
+    let lately = rate * 30;
     let steady = COPIES * (SIZE * 3 / 2 + BESIDE + lately);
     assert!(
         most <= steady,

@@ -85,11 +85,11 @@ impl Cut {
 mod tests {
     use super::*;
 
-    fn extent(page: u64, block: u64, at: u32) -> Extent {
+    fn extent(page: u32, block: u32, at: u32) -> Extent {
         Extent {
-            file_offset: page * 4096,
+            file_offset: u64::from(page) * 4096,
             len: 4096,
-            block: BlockId(block),
+            block: BlockId(u64::from(block)),
             block_offset: at * 4096,
         }
     }
@@ -103,9 +103,7 @@ mod tests {
 
     #[test]
     fn what_can_be_joined_is_copied_each_byte_once() {
-        let scattered = cut((0..10)
-            .map(|n| extent(n, 1 + n % 2, 20 - n as u32))
-            .collect());
+        let scattered = cut((0..10).map(|n| extent(n, 1 + n % 2, 20 - n)).collect());
         let all = scattered.sources(|_| true).expect("worth it");
         assert_eq!(all.len(), 10);
         assert_eq!(
@@ -118,7 +116,7 @@ mod tests {
         );
         assert_eq!(scattered.sources(|block| block == BlockId(1)), None);
         // Holes stay, and nothing is gained.
-        let sparse = cut((0..10).map(|n| extent(n * 2, 1, n as u32)).collect());
+        let sparse = cut((0..10).map(|n| extent(n * 2, 1, n)).collect());
         assert_eq!(sparse.sources(|_| true), None);
         // What stands in the file twice is copied once.
         let mut twice = scattered.extents;
