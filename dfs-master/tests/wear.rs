@@ -437,23 +437,7 @@ impl World {
             let Outcome::Swapped(changed) = swapped else {
                 panic!("{swapped:?}");
             };
-            let place = |unit: &Unit| {
-                let inside = |m: &&Move| {
-                    let (from, to) = (m.from.start / UNIT, m.from.end / UNIT);
-                    unit.0 == m.from.block && (from..to).contains(&unit.1)
-                };
-                let moved = some.iter().find(inside)?;
-                Some((block, moved.at / UNIT + unit.1 - moved.from.start / UNIT))
-            };
-            for (inode, units) in &mut self.files {
-                let mut moved = false;
-                for unit in units.iter_mut() {
-                    let to = unit.as_ref().and_then(place);
-                    moved |= to.is_some();
-                    *unit = to.or(*unit);
-                }
-                assert_eq!(moved, changed.contains(inode));
-            }
+            self.have_moved(block, some, &changed);
             for (before, after) in before.into_iter().zip(self.attrs()) {
                 let version = after.data_version;
                 let same = Attr {
@@ -463,6 +447,27 @@ impl World {
                 let moved = changed.contains(&after.inode);
                 assert_eq!((after, version > before.data_version), (same, moved));
             }
+        }
+    }
+
+    /// Files have bytes of `block` where these were moved from.
+    fn have_moved(&mut self, block: BlockId, some: &[Move], changed: &[InodeId]) {
+        let place = |unit: &Unit| {
+            let inside = |m: &&Move| {
+                let (from, to) = (m.from.start / UNIT, m.from.end / UNIT);
+                unit.0 == m.from.block && (from..to).contains(&unit.1)
+            };
+            let moved = some.iter().find(inside)?;
+            Some((block, moved.at / UNIT + unit.1 - moved.from.start / UNIT))
+        };
+        for (inode, units) in &mut self.files {
+            let mut moved = false;
+            for unit in units.iter_mut() {
+                let to = unit.as_ref().and_then(place);
+                moved |= to.is_some();
+                *unit = to.or(*unit);
+            }
+            assert_eq!(moved, changed.contains(inode));
         }
     }
 
