@@ -306,6 +306,8 @@ fn assemble(
         survey: Default::default(),
         reserve: parking_lot::Mutex::new(reserve),
         damaged: Default::default(),
+        punches: Default::default(),
+        rewrites: Default::default(),
         unsettled: Default::default(),
     };
     for (minion, row) in leader.reader.minions()? {

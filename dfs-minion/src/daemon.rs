@@ -280,7 +280,10 @@ impl Parts {
             masters,
             control: Pool::new(self.pools.clone()),
             store: Arc::clone(&self.store),
-            orders: Arc::new(Orders::new(Arc::clone(&self.store))),
+            orders: Arc::new(Orders::new(
+                Arc::clone(&self.store),
+                Arc::clone(&self.appender),
+            )),
             fenced: Arc::clone(&self.fenced),
             who: Arc::clone(&self.who),
             introduction: Introduction {

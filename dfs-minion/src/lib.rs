@@ -10,6 +10,7 @@ pub mod daemon;
 mod format;
 mod marker;
 mod orders;
+mod rewrite;
 mod service;
 pub mod settings;
 mod store;

@@ -3,7 +3,7 @@
 //! The master repeats an order until it is told how it ended. What is being carried out is not begun
 //! again; what ended is carried out again, which changes nothing.
 
-use crate::store::Store;
+use crate::{append::Appender, rewrite, store::Store};
 use dfs_proto::{
     block::ReplicaState,
     error::BlockError,
@@ -29,6 +29,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The orders under way, and how others ended.
 pub(crate) struct Orders {
     store: Arc<Store>,
+    appender: Arc<Appender>,
+    /// Held by the one rewrite that is under way: it is to leave the disks to others.
+    rewriting: tokio::sync::Mutex<()>,
     under_way: Mutex<HashSet<(u64, u64)>>,
     finished: Mutex<Vec<Finished>>,
     turns: Semaphore,
@@ -38,9 +41,11 @@ pub(crate) struct Orders {
 
 impl Orders {
     /// No orders.
-    pub(crate) fn new(store: Arc<Store>) -> Orders {
+    pub(crate) fn new(store: Arc<Store>, appender: Arc<Appender>) -> Orders {
         Orders {
             store,
+            appender,
+            rewriting: tokio::sync::Mutex::default(),
             under_way: Mutex::default(),
             finished: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
@@ -70,7 +75,11 @@ impl Orders {
             }
             match order.task {
                 Task::Drop { .. } => drops.push(order),
-                Task::Seal { .. } | Task::Measure => {
+                Task::Rewrite { .. } => {
+                    let orders = Arc::clone(self);
+                    tokio::spawn(async move { orders.rewrite(order).await });
+                }
+                Task::Seal { .. } | Task::Measure | Task::Punch { .. } => {
                     let orders = Arc::clone(self);
                     tokio::spawn(async move { orders.one(order).await });
                 }
@@ -87,10 +96,14 @@ impl Orders {
             return;
         };
         let work = async {
-            match order.task {
-                Task::Seal { length } => self.seal(order.block, length).await,
+            match &order.task {
+                Task::Seal { length } => self.seal(order.block, *length).await,
                 Task::Measure => Ok(self.store.close(order.block).await),
                 Task::Drop { .. } => self.store.drop_blocks(&[order.block]).await.map(|()| None),
+                Task::Punch { count, ranges } => {
+                    self.punch(order.block, *count, ranges.clone()).await
+                }
+                Task::Rewrite { .. } => unreachable!("it has a turn of its own"),
             }
         };
         let outcome = timeout(TIMEOUT, work).await;
@@ -106,6 +119,45 @@ impl Orders {
             Err(BlockError::Short { .. } | BlockError::Sealed { .. }) => {
                 Ok(self.store.replica(block))
             }
+            Err(BlockError::NotHere(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes its time, and none of the turns of other orders.
+    async fn rewrite(&self, order: Order) {
+        let _alone = self.rewriting.lock().await;
+        let Task::Rewrite {
+            session,
+            sources,
+            chain,
+        } = &order.task
+        else {
+            return;
+        };
+        let target = rewrite::Target {
+            block: order.block,
+            session: *session,
+            chain,
+        };
+        let written = rewrite::rewrite(&self.store, &self.appender, &target, sources);
+        let outcome = timeout(rewrite::TIMEOUT, written).await;
+        let outcome = outcome.map_err(|_| "it took too long".to_owned());
+        let outcome = outcome.and_then(|done| done.map_err(|error| error.to_string()));
+        let there = outcome.map(|()| self.store.replica(order.block));
+        self.finish(&order, there);
+    }
+
+    async fn punch(
+        &self,
+        block: BlockId,
+        count: u32,
+        ranges: Vec<(u32, u32)>,
+    ) -> Result<Option<ReplicaState>, BlockError> {
+        match self.store.punch(block, count, ranges).await {
+            Ok(replica) => Ok(Some(replica)),
+            // Nothing to give back, and its state tells the master why.
+            Err(BlockError::Damaged { .. }) => Ok(self.store.replica(block)),
             Err(BlockError::NotHere(_)) => Ok(None),
             Err(error) => Err(error),
         }

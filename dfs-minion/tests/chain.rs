@@ -17,7 +17,7 @@ use dfs_proto::{
     block::Capability,
     error::BlockError,
     id::{BlockId, FilesystemId, MinionId},
-    minion::Task,
+    minion::{BlockRange, Task},
     service::MinionClient,
     wire::{Accepted, Address, Identity, Listener, serve, within},
 };
@@ -163,6 +163,79 @@ async fn appends_go_down_the_chain_in_any_order_of_arrival() {
     cluster.master.known.lock().want_report = true;
     let reported = |known: &common::Known| !known.want_report;
     cluster.master.until("a report came", reported).await;
+    cluster.all.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_alive_is_copied_down_a_chain_and_joined_by_file() {
+    let cluster = Cluster::start("rewrite").await;
+    let head = cluster.client(0).await;
+    // In these blocks a byte's place in its file is its place in the block.
+    let append = append_of(BLOCK, 0, content(BLOCK, 0, 3_000_000), 1000, &[]);
+    send(&head, append).await.expect("appended");
+    let part = |start, end| BlockRange {
+        block: BLOCK,
+        start,
+        end,
+    };
+    let sources = [
+        part(1_000_500, 2_900_000),
+        part(5, 20_001),
+        part(20_001, 20_002),
+        part(2_900_000, 3_000_000),
+    ];
+    let length: u32 = sources.iter().map(BlockRange::bytes).sum();
+    let rewrite = |sources: &[BlockRange]| Task::Rewrite {
+        session: SESSION,
+        sources: sources.to_vec(),
+        chain: cluster.chain(&[1]),
+    };
+    let new = BlockId(12);
+    let task = rewrite(&sources);
+    let done = cluster.master.order(MinionId(1), 1, new, task).await;
+    let there = done.outcome.expect("carried out").expect("there");
+    assert_eq!(
+        (there.block, there.length, there.sealed),
+        (new, length, false)
+    );
+    for n in 0..2 {
+        let client = cluster.client(n).await;
+        let (mut at, mut pieces) = (0, 0);
+        let mut expected = sources.iter();
+        let mut rest = part(0, 0);
+        while at < length {
+            let end = length.min(at + (1 << 20));
+            let context = within(common::TIMEOUT);
+            let read = client.read(context, Capability::default(), new, at, end);
+            let read = read.await.expect("the link holds").expect("whole");
+            let mut bytes = read.bytes.joined();
+            for piece in &read.pieces {
+                let start = u32::try_from(piece.file_offset).expect("small");
+                let payload = bytes.split_to(piece.len as usize);
+                assert!(payload == content(BLOCK, start, piece.len));
+                // In the order of the sources, across their bounds where the file goes on.
+                let mut from = start;
+                while from < start + piece.len {
+                    if rest.bytes() == 0 {
+                        rest = *expected.next().expect("not more than the sources");
+                    }
+                    assert_eq!(from, rest.start);
+                    from = rest.end.min(start + piece.len);
+                    rest.start = from;
+                }
+                pieces += 1;
+            }
+            at = read.pieces.last().expect("not none").block_end();
+        }
+        assert!(expected.next().is_none() && rest.bytes() == 0);
+        assert!(pieces < length / (64 << 10) + 8, "{pieces} pieces");
+    }
+
+    let task = rewrite(&[part(2_999_999, 3_000_001)]);
+    let other = BlockId(13);
+    let failed = cluster.master.order(MinionId(1), 2, other, task).await;
+    let why = failed.outcome.expect_err("there is not so much");
+    assert!(why.contains("has only 3000000 bytes"), "{why}");
     cluster.all.cancel();
 }
 

@@ -67,4 +67,6 @@ pub struct ReplicaState {
     pub sealed: bool,
     /// Whether bytes of it are known to be damaged.
     pub damaged: bool,
+    /// The count of the last order to give dead bytes up that was carried out; 0 before the first.
+    pub punched: u32,
 }

@@ -145,7 +145,7 @@ pub struct Order {
 }
 
 /// What to do with a block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Task {
     /// End it at this length: cut what is longer, write the footer, sync. A replica that is shorter
     /// answers so and stays as it is.
@@ -160,6 +160,57 @@ pub enum Task {
         /// The placement that this ends ([`crate::block::BlockPlace::placement`]).
         placement: u32,
     },
+    /// Give back the space of dead bytes of a sealed block: of the whole pieces in these ranges, and
+    /// of those of all orders before. Whoever reads them is answered `Gone`. A damaged replica
+    /// answers so and stays as it is.
+    Punch {
+        /// Counts these orders of one block, from 1.
+        count: u32,
+        /// Payload ranges `[start, end)`, in order, apart from each other: all that are dead for
+        /// good, those of earlier orders among them.
+        ranges: Vec<(u32, u32)>,
+    },
+    /// Copy these bytes, one after the other, into the order's block, which is a new one, on a
+    /// chain of minions that begins with this one, and say how far that goes.
+    Rewrite {
+        /// Whose the new block is.
+        session: SessionId,
+        /// What goes into it; of sealed blocks that this minion has.
+        sources: Vec<BlockRange>,
+        /// The minions that have it besides, in write order, with their addresses.
+        chain: Vec<(MinionId, Vec<String>)>,
+    },
+}
+
+impl Task {
+    /// What it is called, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Task::Seal { .. } => "seal",
+            Task::Measure => "measure",
+            Task::Drop { .. } => "drop",
+            Task::Punch { .. } => "punch",
+            Task::Rewrite { .. } => "rewrite",
+        }
+    }
+}
+
+/// Bytes of a block.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct BlockRange {
+    /// Which block.
+    pub block: BlockId,
+    /// Offset in its payload of the first byte.
+    pub start: u32,
+    /// Offset in its payload after the last byte.
+    pub end: u32,
+}
+
+impl BlockRange {
+    /// How many bytes.
+    pub fn bytes(&self) -> u32 {
+        self.end - self.start
+    }
 }
 
 /// How an order ended.

@@ -62,6 +62,7 @@ impl Minion for Named {
             synced: 0,
             sealed: false,
             damaged: false,
+            punched: 0,
         })
     }
 

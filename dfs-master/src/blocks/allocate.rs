@@ -37,6 +37,7 @@ pub fn allocate(
         placement: 1,
         state: BlockState::Open,
         synced: 0,
+        punched: 0,
     };
     txn.insert(block, &row);
     txn.insert((session, block), &WritingRow);

@@ -173,7 +173,13 @@ fn own_blocks(
         }
         if let std::collections::btree_map::Entry::Vacant(entry) = blocks.entry(block) {
             match txn.row::<BlockRow>(block)? {
-                Some(row) if row.session == session && row.state != BlockState::Reclaiming => {
+                // Of a block of which bytes were given up the others may be next: the writer sends
+                // what it has not committed of it once more.
+                Some(row)
+                    if row.session == session
+                        && row.state != BlockState::Reclaiming
+                        && row.punched == 0 =>
+                {
                     entry.insert(row);
                 }
                 Some(_) | None => return Err(FsError::NotYourBlock(block)),

@@ -14,3 +14,4 @@ pub mod replicas;
 pub mod seal;
 pub mod space;
 pub mod truncate;
+pub mod wear;

@@ -14,8 +14,8 @@ use crate::{
         damage::Damage,
         key::{Key, KeyRange, all},
         rows::{
-            BlockRow, BlockState, Body, ExtentRow, InlineRow, InodeRow, TrimRow, UnusedRow,
-            WritingRow, XattrRow,
+            BlockRow, BlockState, Body, ExtentRow, HolesRow, InlineRow, InodeRow, TrimRow,
+            UnusedRow, WornRow, WritingRow, XattrRow,
         },
         txn::{Direction, Rows, Txn},
     },
@@ -31,7 +31,8 @@ use std::ops::ControlFlow;
 /// Unused blocks that one decision looks at.
 const UNUSED_LOOKED_AT_MAX: usize = 4096;
 
-/// Notes those of `blocks` that are sealed and that nothing names any more.
+/// Notes what became of `blocks` that lost a use, or were sealed: of those that are sealed, that
+/// nothing names them any more, or that some of their bytes may be dead.
 pub fn note_unused(
     txn: &mut Txn<'_>,
     now: Timestamp,
@@ -47,6 +48,12 @@ pub fn note_unused(
             let row = UnusedRow {
                 since: now,
                 reclaiming: false,
+            };
+            txn.put(block, &row);
+        } else if sealed && !txn.has::<WornRow>(block)? {
+            let row = WornRow {
+                since: now,
+                decided: false,
             };
             txn.put(block, &row);
         }
@@ -201,6 +208,7 @@ pub fn decide(txn: &mut Txn<'_>, before: Timestamp, max: u32) -> Result<Vec<Bloc
         row.state = BlockState::Reclaiming;
         row.placement += 1;
         txn.delete::<WritingRow>((row.session, block));
+        txn.delete::<WornRow>(block);
         let unused = UnusedRow {
             reclaiming: true,
             ..unused
@@ -221,6 +229,7 @@ pub fn decide(txn: &mut Txn<'_>, before: Timestamp, max: u32) -> Result<Vec<Bloc
 pub fn forget(txn: &mut Txn<'_>, block: BlockId) -> Result<(), Damage> {
     txn.delete::<BlockRow>(block);
     txn.delete::<UnusedRow>(block);
+    txn.delete::<HolesRow>(block);
     space::count(txn, |totals| {
         totals.blocks = totals.blocks.saturating_sub(1);
     })

@@ -30,20 +30,31 @@ pub fn count_stored(txn: &mut Txn<'_>, from: u64, to: u64) -> Result<(), Damage>
     })
 }
 
-/// Bytes of a block that some extent names: the union of the ranges, because several extents may
-/// name the same bytes.
+/// Bytes of a block that some extent names.
 pub fn live_bytes(read: &impl Rows, block: BlockId) -> Result<u32, Damage> {
-    let mut live = 0;
-    let mut end = 0;
+    let live = live_ranges(read, block, &mut 0)?;
+    Ok(live.iter().map(|(start, end)| end - start).sum())
+}
+
+/// The ranges of a block's payload that some extent names, in order, apart from each other: the
+/// union, because several extents may name the same bytes. Counts the extents.
+pub fn live_ranges(
+    read: &impl Rows,
+    block: BlockId,
+    looked_at: &mut usize,
+) -> Result<Vec<(u32, u32)>, Damage> {
+    let mut live: Vec<(u32, u32)> = Vec::new();
     read.each(
         all::uses(block).prefix(),
         Direction::Up,
         |key, row: UseRow| {
             if let Key::Use { block_offset, .. } = key {
-                let start = block_offset.max(end);
-                let this_end = block_offset.saturating_add(row.len);
-                live += this_end.saturating_sub(start);
-                end = end.max(this_end);
+                *looked_at += 1;
+                let end = block_offset.saturating_add(row.len);
+                match live.last_mut() {
+                    Some((_, upto)) if block_offset <= *upto => *upto = end.max(*upto),
+                    _ => live.push((block_offset, end)),
+                }
             }
             ControlFlow::Continue(())
         },

@@ -9,9 +9,9 @@ pub use crate::tables::{
     txn::{MemoryTables, Settings, Storage},
 };
 use crate::{
-    blocks::{reclaim, replicas, seal, space},
+    blocks::{reclaim, replicas, seal, space, wear},
     engine::{
-        command::{Act, Command, Outcome, Position},
+        command::{Act, Command, Outcome, Position, RewriteStep},
         operate::operate,
         reader::Reader,
         replies::{self, Admission},
@@ -28,7 +28,7 @@ use dfs_proto::{
     attr::FileKind,
     change::{Change, Changed},
     error::FsError,
-    id::{InodeId, MinionId},
+    id::{BlockId, InodeId, MinionId, SessionId},
     minion::Registration,
     time::Timestamp,
 };
@@ -235,8 +235,41 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
             let more = quota::count::step(txn, *entries_max)? == 0;
             Ok(Outcome::Counted { more })
         }
+        Act::Punch { blocks } => {
+            wear::decide(txn, now, blocks)?;
+            Ok(Outcome::Done)
+        }
+        Act::Punched(done) => {
+            wear::carried_out(txn, now, done)?;
+            Ok(Outcome::Done)
+        }
+        Act::Rewrite {
+            block,
+            session,
+            step,
+        } => rewrite(txn, now, (*session, *block), step),
         Act::Change { .. } => unreachable!("changes of sessions are carried out once, elsewhere"),
     }
+}
+
+fn rewrite(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    (session, block): (SessionId, BlockId),
+    step: &RewriteStep,
+) -> Result<Outcome, FsError> {
+    let files = match step {
+        RewriteStep::Begin(replicas) => {
+            wear::begin(txn, session, block, replicas)?;
+            Vec::new()
+        }
+        RewriteStep::End(length) => {
+            wear::end(txn, now, session, block, *length)?;
+            Vec::new()
+        }
+        RewriteStep::Swap(moves) => wear::swap(txn, now, block, moves)?,
+    };
+    Ok(Outcome::Swapped(files))
 }
 
 /// Makes an empty file system, unless this is it already.

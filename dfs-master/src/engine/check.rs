@@ -10,9 +10,9 @@ use crate::tables::{
     key::{Key, KeyBytes, all},
     row::Row,
     rows::{
-        BlockRow, BlockState, Body, DirentRow, ExtentRow, InlineRow, InodeRow, ListingRow, LockRow,
-        LockedRow, OpenRow, SessionRow, Span, TotalsRow, TrimRow, UnusedRow, UseRow, WritingRow,
-        XattrRow,
+        BlockRow, BlockState, Body, DirentRow, ExtentRow, HolesRow, InlineRow, InodeRow,
+        ListingRow, LockRow, LockedRow, OpenRow, SessionRow, Span, TotalsRow, TrimRow, UnusedRow,
+        UseRow, WornRow, WritingRow, XattrRow,
     },
     txn::{Direction, Rows},
 };
@@ -52,6 +52,8 @@ struct World {
     blocks: BTreeMap<BlockId, BlockRow>,
     writing: BTreeSet<(SessionId, BlockId)>,
     unused: BTreeMap<BlockId, UnusedRow>,
+    worn: BTreeMap<BlockId, WornRow>,
+    holes: BTreeMap<BlockId, HolesRow>,
     sessions: BTreeMap<SessionId, SessionRow>,
     opens: BTreeSet<(SessionId, InodeId)>,
     locks: BTreeMap<(InodeId, LockOwner), Vec<Span>>,
@@ -149,6 +151,16 @@ fn load_holders(read: &impl Rows, world: &mut World) -> Result<(), Damage> {
             world.unused.insert(block, row);
         }
     })?;
+    each(read, all::worn(), |key, row| {
+        if let Key::Worn(block) = key {
+            world.worn.insert(block, row);
+        }
+    })?;
+    each(read, all::every_hole(), |key, row| {
+        if let Key::Holes(block) = key {
+            world.holes.insert(block, row);
+        }
+    })?;
     each(read, all::sessions(), |key, row| {
         if let Key::Session(session) = key {
             world.sessions.insert(session, row);
@@ -201,6 +213,7 @@ pub fn check(read: &impl Rows) -> Result<Vec<Violation>, Damage> {
     bytes(&world, &mut found);
     maps(&world, &mut found);
     blocks(&world, &mut found);
+    holes(&world, &mut found);
     handles(&world, &mut found);
     locks(&world, &mut found);
     totals(&world, &mut found);
@@ -440,6 +453,38 @@ fn blocks(world: &World, found: &mut Vec<Violation>) {
     for block in noted.chain(world.unused.keys()) {
         say(found, world.blocks.contains_key(block), || {
             format!("block {block} is noted and not there")
+        });
+    }
+}
+
+/// Nothing names what was given up, and of sealed blocks only something is.
+fn holes(world: &World, found: &mut Vec<Violation>) {
+    for (id, row) in &world.blocks {
+        let holes = world.holes.get(id);
+        let known = holes.is_some() == (row.punched > 0);
+        let sealed = holes.is_none() || row.state != BlockState::Open;
+        say(found, known && sealed, || {
+            format!("block {id} was punched {} times: {holes:?}", row.punched)
+        });
+        let uses = world.uses.range((*id, 0, InodeId(0), 0, 0, 0)..);
+        for (_, start, inode, _, at, len) in uses.take_while(|(block, ..)| block == id) {
+            let mut ranges = holes.iter().flat_map(|row| &row.ranges);
+            let gone = ranges.any(|(from, to)| start < to && *from < start + len);
+            say(found, !gone, || {
+                format!("inode {inode} names bytes of block {id} at {at} that were given up")
+            });
+        }
+    }
+    for (block, worn) in &world.worn {
+        let row = world.blocks.get(block);
+        let sealed = row.is_some_and(|row| row.sealed().is_some());
+        say(found, sealed, || {
+            format!("block {block} is noted as worn and is {row:?}: {worn:?}")
+        });
+    }
+    for block in world.holes.keys() {
+        say(found, world.blocks.contains_key(block), || {
+            format!("block {block} has holes and is not there")
         });
     }
 }

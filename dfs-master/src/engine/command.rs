@@ -5,7 +5,7 @@
 //! applied (N1). New variants go at the end: the log counts them.
 
 pub use crate::{
-    blocks::{replicas::ReplicaNews, seal::Measured},
+    blocks::{replicas::ReplicaNews, seal::Measured, wear::Move},
     tables::rows::PositionRow as Position,
 };
 use dfs_proto::{
@@ -128,6 +128,34 @@ pub enum Act {
         /// Entries of directories to count, at the most.
         entries_max: u32,
     },
+    /// Judges blocks of which some bytes may be dead, and decides which bytes are given up. Those
+    /// that are not worn, or not settled, are passed over. Answered with `Done`.
+    Punch {
+        /// Which; they have been worn for long enough.
+        blocks: Vec<BlockId>,
+    },
+    /// Minions have given up what was decided, by the count of decisions. Answered with `Done`.
+    Punched(Vec<(BlockId, u32)>),
+    /// A step in moving what is alive of worn blocks to a new one. Answered with `Swapped`.
+    Rewrite {
+        /// The new block.
+        block: BlockId,
+        /// Whose it is: nobody's who could be asked.
+        session: SessionId,
+        /// Which step.
+        step: RewriteStep,
+    },
+}
+
+/// A step of a rewrite.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RewriteStep {
+    /// Makes the block on these minions, in write order.
+    Begin(Vec<MinionId>),
+    /// All is copied: ends it at this length.
+    End(u32),
+    /// It is whole on every replica: whoever names these bytes of other blocks names them there.
+    Swap(Vec<Move>),
 }
 
 /// What came of a command.
@@ -157,6 +185,8 @@ pub enum Outcome {
     },
     /// The length at which the block is sealed now; `None` when it still waits for replicas.
     Sealed(Option<u32>),
+    /// The files whose bytes are elsewhere now.
+    Swapped(Vec<InodeId>),
     /// What was taken back.
     Reclaimed {
         /// Blocks that are to be dropped by their minions now.
@@ -190,7 +220,10 @@ impl Command {
             Act::OpenSession { .. }
             | Act::EndSession { .. }
             | Act::Replicas(_)
-            | Act::Count { .. } => false,
+            | Act::Count { .. }
+            | Act::Punch { .. }
+            | Act::Punched(_)
+            | Act::Rewrite { .. } => false,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     locks::Lines,
     metrics::Metrics,
     raft::Group,
-    repair::{Desk, Measures, Survey},
+    repair::{Desk, Measures, Punches, Rewrites, Survey},
 };
 use dfs_host::{clock::Clock, disk::Disk};
 use dfs_proto::{
@@ -82,6 +82,10 @@ pub struct Leader {
     pub desk: Mutex<Desk>,
     /// What replicas without a writer have.
     pub measures: Mutex<Measures>,
+    /// Who has given up what it was to.
+    pub punches: Mutex<Punches>,
+    /// The rewrites under way.
+    pub rewrites: Mutex<Rewrites>,
     /// The survey.
     pub survey: Mutex<Survey>,
     /// The reserve of the master's disk.

@@ -6,9 +6,15 @@
 pub use crate::tables::rows::{
     BlockRow, BlockState, MinionRow, QuotaRow, ReplicaHealth, SessionRow, TotalsRow as Totals,
 };
-pub use crate::tables::txn::Snapshot;
+pub use crate::{
+    blocks::wear::{Cut, Holes, moves},
+    tables::txn::Snapshot,
+};
 use crate::{
-    blocks::space,
+    blocks::{
+        space,
+        wear::{self, judge},
+    },
     engine::command::Position,
     locks::held,
     namespace::{lookup, readdir, xattr},
@@ -16,7 +22,9 @@ use crate::{
     tables::{
         damage::Damage,
         key::{Key, KeyRange, all},
-        rows::{BootsRow, FilesystemRow, OpenRow, TotalsRow, UnusedRow, WritingRow},
+        rows::{
+            BootsRow, FilesystemRow, HolesRow, OpenRow, TotalsRow, UnusedRow, WornRow, WritingRow,
+        },
         txn::{Direction, Rows, Tables, View as TablesView},
     },
 };
@@ -26,6 +34,7 @@ use dfs_proto::{
     change::Logged,
     error::FsError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    minion::BlockRange,
     name::Name,
     session::{LockHeld, LockOwner, LockWish},
     time::Timestamp,
@@ -214,6 +223,26 @@ impl Reader {
         Ok(space::live_bytes(&self.tables.view(), block)?)
     }
 
+    /// What is alive of a block, in the order in which it is to stand in a new one.
+    pub fn alive(&self, block: BlockId) -> Result<Vec<BlockRange>, FsError> {
+        Ok(wear::alive(&self.tables.view(), block)?)
+    }
+
+    /// The stretch of a file that most extents of a block belong to, if it is cut into very many.
+    pub fn cut(&self, block: BlockId) -> Result<Option<Cut>, FsError> {
+        Ok(wear::cut(&self.tables.view(), block)?)
+    }
+
+    /// Whether so much of a sealed block is dead, here and there, that it is worth rewriting.
+    pub fn is_wasteful(&self, block: BlockId, row: &BlockRow) -> Result<bool, FsError> {
+        let view = self.tables.view();
+        let live = space::live_bytes(&view, block)?;
+        let holes = view.row::<HolesRow>(block)?.unwrap_or_default();
+        let given_up = judge::bytes(&holes.ranges);
+        let length = row.sealed().unwrap_or(0);
+        Ok(live > 0 && judge::is_wasteful(length, live, given_up))
+    }
+
     /// A page of the blocks that are not settled (open, or sealed and not known to be so on every
     /// replica), by their sessions.
     pub fn unsettled(
@@ -244,6 +273,37 @@ impl Reader {
                 Key::Unused(block) => (block, row.since, row.reclaiming),
                 _ => unreachable!("the range is of unused blocks"),
             })?)
+    }
+
+    /// A page of the blocks of which some bytes may be dead: since when, and whether it is decided
+    /// which of them go.
+    pub fn worn(
+        &self,
+        after: BlockId,
+        limit: usize,
+    ) -> Result<Vec<(BlockId, Timestamp, bool)>, FsError> {
+        let range = KeyRange::after(all::worn(), Key::Worn(after));
+        Ok(self
+            .tables
+            .view()
+            .page(range, limit, |key, row: WornRow| match key {
+                Key::Worn(block) => (block, row.since, row.decided),
+                _ => unreachable!("the range is of worn blocks"),
+            })?)
+    }
+
+    /// Whether it is decided on dead bytes of a block and minions have not carried it out.
+    pub fn is_worn_by_decision(&self, block: BlockId) -> Result<bool, FsError> {
+        let row = self.tables.view().row::<WornRow>(block)?;
+        Ok(row.is_some_and(|row| row.decided))
+    }
+
+    /// What was given up of a block; `None` where nothing was.
+    pub fn holes(&self, block: BlockId) -> Result<Option<Holes>, FsError> {
+        let view = self.tables.view();
+        let count = view.row::<BlockRow>(block)?.map_or(0, |row| row.punched);
+        let row = view.row::<HolesRow>(block)?.filter(|_| count > 0);
+        Ok(row.map(|HolesRow { ranges }| Holes { count, ranges }))
     }
 
     /// Whether `Reclaim` has rows to remove (large removed files, ended sessions).

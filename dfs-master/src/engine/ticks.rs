@@ -1,6 +1,9 @@
 //! What a leader does as time passes: judging minions, ending sessions, settling and reclaiming
 //! blocks, surveying, checkpoints, watching its disk. Everything in bounded steps, once a tick.
 
+mod rewrite;
+mod wear;
+
 use super::leader::{Leader, Unsettled};
 use crate::{
     engine::{
@@ -44,6 +47,7 @@ pub struct Ticks {
     last: Option<Duration>,
     checkpointed: Duration,
     told_to_seal: BTreeSet<BlockId>,
+    wear: wear::Round,
 }
 
 /// Ticks until `shutdown`.
@@ -83,6 +87,8 @@ impl Ticks {
         self.settle(leader).await?;
         reclaim(leader).await?;
         count(leader).await?;
+        rewrite::go_on(leader).await?;
+        self.wear.step(leader).await?;
         survey(leader)?;
         if now.saturating_sub(self.checkpointed) >= CHECKPOINT_INTERVAL {
             self.checkpointed = now;
@@ -106,7 +112,8 @@ impl Ticks {
                 let Some(row) = leader.reader.block(block)? else {
                     continue;
                 };
-                let gone = !leader.seats.lock().is_open(session);
+                let gone = !leader.seats.lock().is_open(session)
+                    && !leader.rewrites.lock().is_written(block);
                 if gone && row.state == BlockState::Open {
                     found.waiting.push(block);
                     found.fenced.push(session);
@@ -153,7 +160,7 @@ async fn take(leader: &Leader, block: BlockId, step: Settling) -> Result<(), FsE
         Settling::Order(minions, task) => {
             let mut desk = leader.desk.lock();
             for minion in minions {
-                desk.issue(minion, block, task);
+                desk.issue(minion, block, task.clone());
             }
         }
         Settling::Seal { measured, waited } => {
@@ -227,11 +234,14 @@ async fn expire(leader: &Leader, now: Duration) -> Result<(), FsError> {
     Ok(())
 }
 
+/// What was so at this moment every reader knows.
+fn grace_ago(leader: &Leader) -> Timestamp {
+    let grace = i128::try_from(RECLAIM_GRACE.as_nanos()).unwrap_or(0);
+    Timestamp::from_nanos(leader.clock.wall().as_nanos() - grace)
+}
+
 async fn reclaim(leader: &Leader) -> Result<(), FsError> {
-    let wall = leader.clock.wall();
-    let before = Timestamp::from_nanos(
-        wall.as_nanos() - i128::try_from(RECLAIM_GRACE.as_nanos()).unwrap_or(0),
-    );
+    let before = grace_ago(leader);
     for _ in 0..STEPS_MAX {
         let unused = leader.reader.unused(BlockId(0), PAGE)?;
         let due = unused

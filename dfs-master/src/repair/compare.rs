@@ -6,7 +6,7 @@ use dfs_proto::{block::ReplicaState, id::MinionId, minion::Task};
 use crate::engine::command::ReplicaNews;
 
 /// What is to be done about a replica.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Remedy {
     /// Nothing: it is as it should be, or not settled yet.
     Nothing,
@@ -14,6 +14,8 @@ pub enum Remedy {
     Tell(ReplicaNews),
     /// The minion is to do this.
     Order(Task),
+    /// It has missed orders to give up dead bytes, and is to carry out the last.
+    Punch,
 }
 
 /// What is to be done about a replica that a minion has.
@@ -43,6 +45,8 @@ pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> 
         BlockState::Sealed(length) if !held.sealed => Remedy::Order(Task::Seal { length }),
         BlockState::Sealed(length) if held.length > length => Remedy::Order(Task::Seal { length }),
         BlockState::Sealed(length) => match health {
+            // A damaged one stays as it is: what is whole of it may be wanted yet.
+            ReplicaHealth::Whole if held.punched < row.punched && !held.damaged => Remedy::Punch,
             ReplicaHealth::Whole => Remedy::Nothing,
             ReplicaHealth::Writing | ReplicaHealth::Lost => {
                 Remedy::Tell(ReplicaNews::Sealed { length })
@@ -84,6 +88,7 @@ mod tests {
             placement: 3,
             state,
             synced: 0,
+            punched: 0,
         }
     }
 
@@ -94,6 +99,7 @@ mod tests {
             synced: length,
             sealed,
             damaged: false,
+            punched: 0,
         }
     }
 
@@ -117,7 +123,7 @@ mod tests {
                 drop(3),
             ),
             (held(100, true), Some(sealed(Whole)), Remedy::Nothing),
-            (held(100, true), Some(sealed(Writing)), told),
+            (held(100, true), Some(sealed(Writing)), told.clone()),
             (held(100, true), Some(sealed(Lost)), told),
             (held(120, false), Some(sealed(Writing)), seal),
             (
@@ -138,6 +144,28 @@ mod tests {
             remedy(MinionId(2), &held(5, true), Some(&sealed(Whole))),
             drop(3)
         );
+    }
+
+    #[test]
+    fn a_replica_that_missed_orders_to_give_bytes_up_gets_the_last() {
+        let row = BlockRow {
+            punched: 2,
+            ..row(BlockState::Sealed(100), ReplicaHealth::Whole)
+        };
+        let cases = [
+            (0, false, Remedy::Punch),
+            (1, false, Remedy::Punch),
+            (1, true, Remedy::Nothing),
+            (2, false, Remedy::Nothing),
+        ];
+        for (punched, damaged, expected) in cases {
+            let held = ReplicaState {
+                punched,
+                damaged,
+                ..held(100, true)
+            };
+            assert_eq!(remedy(US, &held, Some(&row)), expected, "{held:?}");
+        }
     }
 
     #[test]

@@ -3,10 +3,14 @@
 
 mod compare;
 mod orders;
+mod punches;
+mod rewrites;
 mod settle;
 mod survey;
 
 pub use compare::{Remedy, missing, remedy};
 pub use orders::Desk;
+pub use punches::Punches;
+pub use rewrites::{Rewrite, Rewrites, Stage};
 pub use settle::{Measures, Settling, next};
 pub use survey::{Survey, Tally};

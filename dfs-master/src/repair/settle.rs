@@ -127,6 +127,7 @@ mod tests {
             placement: 1,
             state,
             synced: 0,
+            punched: 0,
         }
     }
 

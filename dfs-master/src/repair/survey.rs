@@ -96,6 +96,7 @@ mod tests {
             placement: 1,
             state: BlockState::Sealed(1),
             synced: 1,
+            punched: 0,
         };
         use ReplicaHealth::{Lost, Whole};
         let page = [

@@ -4,7 +4,7 @@ use crate::{
     engine::{
         command::{Act, Outcome, ReplicaNews},
         leader::{Leader, unexpected},
-        reader::BlockRow,
+        reader::{BlockRow, Holes},
     },
     repair::{Remedy, missing, remedy},
 };
@@ -61,12 +61,14 @@ impl ControlService {
         let state = match &finished.outcome {
             Ok(state) => state,
             Err(why) => {
-                tracing::warn!(%block, %minion, task = ?order.task, "order not carried out: {why}");
+                self.leader.rewrites.lock().fail(block);
+                tracing::warn!(%block, %minion, task = order.task.name(), "order not carried out: {why}");
                 return;
             }
         };
-        match (order.task, state) {
-            (Task::Seal { length }, Some(state)) if state.sealed && state.length == length => {
+        match (&order.task, state) {
+            (Task::Seal { length }, Some(state)) if state.sealed && state.length == *length => {
+                let length = *length;
                 news.push((block, minion, ReplicaNews::Sealed { length }));
             }
             (Task::Seal { .. }, Some(_)) => news.push((block, minion, ReplicaNews::Worthless)),
@@ -76,8 +78,18 @@ impl ControlService {
                 self.leader.measures.lock().tell(block, minion, length);
             }
             (Task::Drop { placement }, _) => {
+                let placement = *placement;
                 self.leader.damaged.lock().remove(&(block, minion));
+                self.leader.punches.lock().forget(block);
                 news.push((block, minion, ReplicaNews::Dropped { placement }));
+            }
+            (Task::Rewrite { .. }, state) => {
+                let length = state.as_ref().map_or(0, |state| state.length);
+                self.leader.rewrites.lock().copied(block, length);
+            }
+            (Task::Punch { count, .. }, _) => {
+                let mut punches = self.leader.punches.lock();
+                punches.carried_out(block, minion, *count);
             }
         }
         if let Some(state) = state.as_ref().filter(|state| state.damaged) {
@@ -85,12 +97,28 @@ impl ControlService {
         }
     }
 
-    fn act_on(&self, minion: MinionId, block: BlockId, remedy: Remedy, news: &mut News) {
+    fn act_on(
+        &self,
+        minion: MinionId,
+        block: BlockId,
+        remedy: Remedy,
+        news: &mut News,
+    ) -> Result<(), FsError> {
         match remedy {
             Remedy::Nothing => {}
             Remedy::Tell(what) => news.push((block, minion, what)),
             Remedy::Order(task) => self.leader.desk.lock().issue(minion, block, task),
+            Remedy::Punch => {
+                // What is decided and has not waited for readers yet is ordered in its time.
+                let holes = self.leader.reader.holes(block)?;
+                let due = !self.leader.reader.is_worn_by_decision(block)?;
+                if let Some(Holes { count, ranges }) = holes.filter(|_| due) {
+                    let task = Task::Punch { count, ranges };
+                    self.leader.desk.lock().issue(minion, block, task);
+                }
+            }
         }
+        Ok(())
     }
 
     fn compare(
@@ -104,7 +132,7 @@ impl ControlService {
             if held.damaged {
                 self.leader.note_damaged(held.block, minion);
             }
-            self.act_on(minion, held.block, remedy(minion, held, row.as_ref()), news);
+            self.act_on(minion, held.block, remedy(minion, held, row.as_ref()), news)?;
         }
         Ok(())
     }
@@ -132,7 +160,7 @@ impl ControlService {
                         .is_err()
             };
             for (block, row) in page.iter().filter(unnamed) {
-                self.act_on(minion, *block, missing(minion, row), news);
+                self.act_on(minion, *block, missing(minion, row), news)?;
             }
             if after >= to {
                 return Ok(());

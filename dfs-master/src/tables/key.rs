@@ -77,6 +77,10 @@ pub enum Key<'a> {
     },
     /// `G block`: a sealed block that nothing names.
     Unused(BlockId),
+    /// `Y block`: a sealed block of which some bytes may be dead.
+    Worn(BlockId),
+    /// `H block`: which bytes of a block were given up.
+    Holes(BlockId),
     /// `S session`: a session.
     Session(SessionId),
     /// `O session inode`: an inode that a session holds open.
@@ -280,6 +284,8 @@ impl Key<'_> {
                 .u64(file_offset),
             Key::Writing { session, block } => of(b'W').u64(session.0).u64(block.0),
             Key::Unused(block) => of(b'G').u64(block.0),
+            Key::Worn(block) => of(b'Y').u64(block.0),
+            Key::Holes(block) => of(b'H').u64(block.0),
             Key::Session(session) => of(b'S').u64(session.0),
             Key::Open { session, inode } => of(b'O').u64(session.0).u64(inode.0),
             Key::Lock {
@@ -292,7 +298,7 @@ impl Key<'_> {
             Key::Minion(minion) => of(b'M').u32(minion.0),
             Key::Trim(inode) => of(b'T').u64(inode.0),
             Key::Quota(directory) => of(b'Q').u64(directory.0),
-            Key::Uncounted(directory) => of(b'Y').u64(directory.0),
+            Key::Uncounted(directory) => of(b'Z').u64(directory.0),
             Key::Counter(counter) => of(b'C').then(&[match counter {
                 Counter::Filesystem => b'f',
                 Counter::Numbers => b'n',
@@ -336,6 +342,8 @@ impl Key<'_> {
                 block: BlockId(block),
             }),
             b'G' => parts.u64().map(|block| Key::Unused(BlockId(block))),
+            b'Y' => parts.u64().map(|block| Key::Worn(BlockId(block))),
+            b'H' => parts.u64().map(|block| Key::Holes(BlockId(block))),
             b'S' => parts.u64().map(|session| Key::Session(SessionId(session))),
             b'O' => parts.pair().map(|(session, inode)| Key::Open {
                 session: SessionId(session),
@@ -353,7 +361,7 @@ impl Key<'_> {
             b'M' => parts.u32().map(|minion| Key::Minion(MinionId(minion))),
             b'T' => parts.u64().map(|inode| Key::Trim(InodeId(inode))),
             b'Q' => parts.u64().map(|inode| Key::Quota(InodeId(inode))),
-            b'Y' => parts.u64().map(|inode| Key::Uncounted(InodeId(inode))),
+            b'Z' => parts.u64().map(|inode| Key::Uncounted(InodeId(inode))),
             b'C' => parts.counter(),
             _ => None,
         };
@@ -500,6 +508,14 @@ pub mod all {
     pub fn unused() -> KeyBytes {
         KeyBytes::of(b'G')
     }
+    /// All blocks of which some bytes may be dead.
+    pub fn worn() -> KeyBytes {
+        KeyBytes::of(b'Y')
+    }
+    /// What was given up of all blocks.
+    pub fn every_hole() -> KeyBytes {
+        KeyBytes::of(b'H')
+    }
     /// All sessions.
     pub fn sessions() -> KeyBytes {
         KeyBytes::of(b'S')
@@ -554,6 +570,6 @@ pub mod all {
     }
     /// All directories of which some entries are still to be counted.
     pub fn uncounted() -> KeyBytes {
-        KeyBytes::of(b'Y')
+        KeyBytes::of(b'Z')
     }
 }

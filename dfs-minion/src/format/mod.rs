@@ -10,10 +10,12 @@
 
 mod footer;
 mod header;
+mod holes;
 mod piece;
 
 pub(crate) use footer::{TRAILER_BYTES, Trailer, decode_index, encode_index};
 pub(crate) use header::{BlockHeader, HEADER_BYTES};
+pub(crate) use holes::{HOLES_BYTES_MAX, Holes};
 pub(crate) use piece::{PIECE_HEADER_BYTES, PIECE_MAGIC, PieceHeader};
 
 /// The version of the format that is written; the only one that is read.

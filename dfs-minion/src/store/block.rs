@@ -13,6 +13,7 @@
 //! written next, `synced` what survives a power loss; `synced <= length <= accepted`.
 
 use super::{drive::Drive, index::Index};
+use crate::format::Holes;
 use bytes::Bytes;
 use dfs_host::disk::DiskFile;
 use dfs_proto::{
@@ -120,6 +121,10 @@ pub(super) struct State {
     pub(super) watchers: u32,
     /// Until it is sealed.
     pub(super) tail: Option<Box<Tail>>,
+    /// What was given up of it.
+    pub(super) holes: Option<Arc<Holes>>,
+    /// Whether that is being changed.
+    pub(super) punching: bool,
     /// The last order that was carried out: (term, number).
     pub(super) order: (u64, u64),
 }
@@ -164,6 +169,8 @@ impl Block {
                 file_bytes: 0,
                 watchers: 0,
                 tail: tail.map(Box::new),
+                holes: None,
+                punching: false,
                 order: (0, 0),
             }),
             moved: Notify::new(),
@@ -185,7 +192,46 @@ impl Block {
             synced: state.synced,
             sealed: state.phase == Phase::Sealed,
             damaged: state.damaged,
+            punched: state.holes.as_ref().map_or(0, |holes| holes.count),
         })
+    }
+
+    /// What was given up of it.
+    pub(super) fn holes(&self) -> Option<Holes> {
+        self.state.lock().holes.as_deref().cloned()
+    }
+
+    /// Notes what is given up of it, before it goes.
+    pub(super) fn set_holes(&self, holes: Arc<Holes>) {
+        self.state.lock().holes = Some(holes);
+    }
+
+    /// Whether a byte of `[start, end)` was given up.
+    pub(super) fn has_given_up(&self, start: u32, end: u32) -> bool {
+        let state = self.state.lock();
+        let holes = state.holes.as_ref();
+        holes.is_some_and(|holes| holes.overlap(start, end))
+    }
+
+    /// How many bytes and pieces it has, where that is known without its footer.
+    pub(super) fn known_end(&self) -> Option<(u32, u32)> {
+        let state = self.state.lock();
+        let holes = state.holes.as_ref();
+        holes.map(|holes| (holes.length, holes.pieces))
+    }
+
+    /// Counts anew what its file takes of the disk.
+    pub(super) fn recount(&self, file_bytes: u64) {
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.file_bytes, file_bytes);
+        self.drive.recount(before, file_bytes);
+    }
+
+    /// The next may change what is given up, or drop the block.
+    pub(super) fn end_punching(&self) {
+        let mut state = self.state.lock();
+        state.punching = false;
+        self.tell(&state);
     }
 
     /// Notes what recovery found: all of it is durable.

@@ -82,6 +82,18 @@ impl Index {
         Some(self.span(first..after))
     }
 
+    /// The bytes of the whole pieces that lie in payload `[start, end)`, if any does.
+    pub(crate) fn within(&self, start: u32, end: u32) -> Option<(u32, u32)> {
+        let first = self.starts.partition_point(|at| *at < start);
+        let from = *self.starts.get(first)?;
+        let upto = match end >= self.length {
+            true => self.length,
+            // The last piece that begins at or before the end goes beyond it, or begins there.
+            false => self.starts[self.starts.partition_point(|at| *at <= end) - 1],
+        };
+        (from < upto).then_some((from, upto))
+    }
+
     /// The index of the first pieces, up to payload offset `length`; `None` if no piece ends there.
     pub(crate) fn cut(&self, length: u32) -> Option<Index> {
         let keep = self.starts.partition_point(|at| *at < length);
@@ -138,6 +150,18 @@ mod tests {
         assert_eq!(index.cover(0, 36), None);
         assert_eq!(index.cover(5, 5), None);
         assert_eq!(index.position_end(), 64 + 35 + 3 * 64);
+    }
+
+    #[test]
+    fn within_are_whole_pieces_only() {
+        let index = Index::of(vec![0, 10, 30], 35).expect("fits");
+        assert_eq!(index.within(0, 35), Some((0, 35)));
+        assert_eq!(index.within(1, 34), Some((10, 30)));
+        assert_eq!(index.within(10, 30), Some((10, 30)));
+        assert_eq!(index.within(11, 35), Some((30, 35)));
+        assert_eq!(index.within(11, 34), None);
+        assert_eq!(index.within(31, 99), None);
+        assert_eq!(Index::default().within(0, 9), None);
     }
 
     #[test]

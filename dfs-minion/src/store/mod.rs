@@ -5,6 +5,7 @@
 mod block;
 mod buffers;
 mod drive;
+mod holes;
 mod index;
 mod open;
 mod opened;

@@ -6,12 +6,14 @@
 use super::{
     block::{Block, Phase, Tail, block_of, file_name},
     drive::{BLOCKS, Drive},
+    holes::{self, Beside},
     recover::{self, Found},
     shelf::Store,
 };
 use dfs_host::{clock::Clock, disk::DiskFile};
 use dfs_proto::id::{BlockId, FilesystemId};
 use std::{
+    collections::BTreeSet,
     io,
     sync::{
         Arc,
@@ -43,13 +45,16 @@ impl Store {
 }
 
 fn blocks_of(drive: &Arc<Drive>, filesystem: Option<FilesystemId>) -> io::Result<Vec<Block>> {
-    let names = drive.disk.list(BLOCKS)?;
+    let names: BTreeSet<String> = drive.disk.list(BLOCKS)?.into_iter().collect();
+    for block in holes::orphans(&names) {
+        holes::forget(&*drive.disk, block)?;
+    }
     let ids: Vec<BlockId> = names.iter().filter_map(|name| block_of(name)).collect();
     let next = AtomicUsize::new(0);
     let look = || {
         let mut found = Vec::new();
         while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
-            found.extend(open_block(drive, *id, filesystem));
+            found.extend(open_block(drive, *id, &names, filesystem));
         }
         found
     };
@@ -72,12 +77,18 @@ fn blocks_of(drive: &Arc<Drive>, filesystem: Option<FilesystemId>) -> io::Result
 }
 
 /// A block as its file tells; `None` if the file was never begun.
-fn open_block(drive: &Arc<Drive>, id: BlockId, filesystem: Option<FilesystemId>) -> Option<Block> {
+fn open_block(
+    drive: &Arc<Drive>,
+    id: BlockId,
+    names: &BTreeSet<String>,
+    filesystem: Option<FilesystemId>,
+) -> Option<Block> {
     let looked = drive.disk.open(&file_name(id)).and_then(|file| {
-        let found = examine(&*file, id)?;
-        Ok((file, found))
+        let beside = Beside::look(&*drive.disk, id, names)?;
+        let found = examine(&*file, id, &beside)?;
+        Ok((file, found, beside))
     });
-    let (file, found) = match looked {
+    let (file, found, beside) = match looked {
         Ok(looked) => looked,
         Err(error) => {
             tracing::warn!(block = id.0, %error, "a block cannot be read");
@@ -95,9 +106,9 @@ fn open_block(drive: &Arc<Drive>, id: BlockId, filesystem: Option<FilesystemId>)
         );
         return Some(unreadable(drive, id));
     }
-    let settled = settle(drive, id, &*file, &found);
+    let settled = settle(drive, id, &*file, &found, &beside);
     match settled {
-        Ok(true) => Some(known(drive, id, file, found)),
+        Ok(true) => Some(known(drive, id, file, found, beside)),
         Ok(false) => None,
         Err(error) => {
             drive.fail(&format!("a block cannot be recovered: {error}"));
@@ -107,20 +118,22 @@ fn open_block(drive: &Arc<Drive>, id: BlockId, filesystem: Option<FilesystemId>)
 }
 
 /// What a file says. The pieces of a sealed block are not looked at.
-fn examine(file: &dyn DiskFile, id: BlockId) -> io::Result<Found> {
+fn examine(file: &dyn DiskFile, id: BlockId, beside: &Beside) -> io::Result<Found> {
+    let rotten = matches!(beside, Beside::Rotten);
     if let Some(trailer) = recover::read_trailer(file, id)?
         && let Some(index) = recover::read_index(file, &trailer)?
     {
         let header = recover::read_header(file)?;
         return Ok(Found {
-            damaged: header.is_none(),
+            damaged: header.is_none() || rotten,
             header,
             index,
             sealed: true,
             torn: false,
         });
     }
-    let mut found = recover::scan(file, id)?;
+    let mut found = recover::scan(file, id, beside.end())?;
+    found.damaged |= rotten;
     // A trailer without its index: the power went while the footer was written, after all pieces
     // were synced, and the master asks for the seal again; or it is rot, and the same mends it.
     if found.sealed && !found.damaged {
@@ -131,8 +144,19 @@ fn examine(file: &dyn DiskFile, id: BlockId) -> io::Result<Found> {
 }
 
 /// Makes what was found durable; whether there is a block at all.
-fn settle(drive: &Drive, id: BlockId, file: &dyn DiskFile, found: &Found) -> io::Result<bool> {
+fn settle(
+    drive: &Drive,
+    id: BlockId,
+    file: &dyn DiskFile,
+    found: &Found,
+    beside: &Beside,
+) -> io::Result<bool> {
     if found.sealed {
+        if let Beside::Begun(list) = beside
+            && !found.damaged
+        {
+            holes::again(drive, id, file, &found.index, list)?;
+        }
         return Ok(true);
     }
     if found.header.is_none() && found.index.pieces() == 0 {
@@ -152,9 +176,20 @@ fn settle(drive: &Drive, id: BlockId, file: &dyn DiskFile, found: &Found) -> io:
     Ok(true)
 }
 
-fn known(drive: &Arc<Drive>, id: BlockId, file: Arc<dyn DiskFile>, found: Found) -> Block {
+fn known(
+    drive: &Arc<Drive>,
+    id: BlockId,
+    file: Arc<dyn DiskFile>,
+    found: Found,
+    beside: Beside,
+) -> Block {
     let length = found.index.length();
-    let file_bytes = file.len().unwrap_or(found.index.position_end());
+    let list = beside.into_list();
+    let len = file.len().unwrap_or(found.index.position_end());
+    let freed = list
+        .as_ref()
+        .map_or(0, |list| holes::freed(&found.index, list));
+    let file_bytes = len.saturating_sub(freed).max(1);
     let block = if found.sealed {
         Block::sealed(id, Arc::clone(drive), length)
     } else {
@@ -164,10 +199,13 @@ fn known(drive: &Arc<Drive>, id: BlockId, file: Arc<dyn DiskFile>, found: Found)
         tail.index = found.index;
         tail.file = Some(file);
         tail.named = true;
-        tail.reserved = file_bytes;
+        tail.reserved = len;
         Block::of(id, Arc::clone(drive), Phase::Open, length, Some(tail))
     };
     block.found(length, file_bytes, found.damaged);
+    if let Some(list) = list {
+        block.set_holes(Arc::new(list));
+    }
     block
 }
 

@@ -46,6 +46,9 @@ impl Store {
         let block = self.block(id).ok_or(BlockError::NotHere(id))?;
         block.in_service()?;
         let length = block.readable(end)?;
+        if block.has_given_up(start, end) {
+            return Err(BlockError::Gone(id));
+        }
         let mut room = room;
         if let Some((file, span)) = self.place(&block, start, end) {
             let mut buffer = self.buffers.take(span.file_bytes, room);
@@ -55,7 +58,7 @@ impl Store {
                 }
                 got => {
                     let read = fetched(got, buffer.freeze(), id, span);
-                    return self.judge_read(&block, length, span.start, read);
+                    return self.judge_read(&block, length, (start, end), read);
                 }
             }
         }
@@ -69,7 +72,7 @@ impl Store {
         let queued = block.drive.threads.submit(job);
         queued.map_err(|_| BlockError::Unavailable("the disk has too much to do".into()))?;
         let read = answered.await.unwrap_or(Err(DamagedAt(start)));
-        self.judge_read(&block, length, start, read)
+        self.judge_read(&block, length, (start, end), read)
     }
 
     /// Where the pieces are, if that is known without the disk.
@@ -118,7 +121,7 @@ impl Store {
                 Some(index) => index,
                 None => {
                     self.note_damage(block);
-                    recover::scan(&*file, block.id)?.index
+                    recover::scan(&*file, block.id, block.known_end())?.index
                 }
             };
             Ok::<_, io::Error>(Opened { file, index })
@@ -143,11 +146,14 @@ impl Store {
         &self,
         block: &Block,
         length: u32,
-        start: u32,
+        (start, end): (u32, u32),
         read: Result<BlockBytes, DamagedAt>,
     ) -> Result<BlockBytes, BlockError> {
         read.or_else(|DamagedAt(offset)| {
             block.in_service()?;
+            if block.has_given_up(start, end) {
+                return Err(BlockError::Gone(block.id));
+            }
             if block.readable(start + 1)? < length {
                 let length = block.state.lock().length;
                 return Err(BlockError::Short {

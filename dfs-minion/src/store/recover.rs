@@ -59,22 +59,30 @@ pub(crate) fn read_index(file: &dyn DiskFile, trailer: &Trailer) -> io::Result<O
     Ok(decode_index(&bytes[..got], trailer).and_then(|starts| Index::of(starts, trailer.length)))
 }
 
-/// Reads all of a block's file and says what it is worth.
-pub(crate) fn scan(file: &dyn DiskFile, block: BlockId) -> io::Result<Found> {
+/// Reads all of a block's file and says what it is worth. `end` is how many bytes and pieces it has,
+/// where that is known from elsewhere than its footer.
+pub(crate) fn scan(
+    file: &dyn DiskFile,
+    block: BlockId,
+    end: Option<(u32, u32)>,
+) -> io::Result<Found> {
     let header = read_header(file)?;
     let trailer = read_trailer(file, block)?;
     let file_bytes = file.len()?;
-    let pieces_end = trailer.map_or(file_bytes, |t| position(t.length, t.pieces as usize));
+    let end = trailer.map(|t| (t.length, t.pieces)).or(end);
+    let pieces_end = end.map_or(file_bytes, |(length, pieces)| {
+        position(length, pieces as usize)
+    });
     let mut scan = Scan {
         window: Window::new(file, pieces_end),
         block,
         index: Index::default(),
         bad: Vec::new(),
-        synced: trailer.map_or(0, |trailer| trailer.length),
+        synced: end.map_or(0, |(length, _)| length),
     };
     scan.run()?;
-    if let Some(trailer) = trailer {
-        scan.gap(trailer.length, trailer.pieces as usize);
+    if let Some((length, pieces)) = end {
+        scan.gap(length, pieces as usize);
     }
     let torn_at = scan.bad.iter().copied().find(|at| *at >= scan.synced);
     let index = match torn_at {

@@ -3,6 +3,7 @@
 use super::{
     block::{Block, Phase, State},
     drive::{BLOCKS, Drive, is_full},
+    holes,
     index::Index,
     opened::Opened,
     shelf::{Store, on_drive},
@@ -82,6 +83,7 @@ impl Store {
     /// Removes replicas; those that are not here are passed over. Done when that is durable.
     pub(crate) async fn drop_blocks(self: &Arc<Self>, ids: &[BlockId]) -> Result<(), BlockError> {
         let mut drives: Vec<Arc<Drive>> = Vec::new();
+        let mut punched: Vec<BlockId> = Vec::new();
         for id in ids {
             self.never_make(*id);
             let Some(block) = self.block(*id) else {
@@ -89,6 +91,7 @@ impl Store {
             };
             block.in_service()?;
             block.begin_drop().await;
+            punched.extend(block.known_end().map(|_| block.id));
             let (store, dropped) = (Arc::clone(self), Arc::clone(&block));
             on_drive(&block.drive, *id, move || store.remove_file(&dropped)).await??;
             self.forget(*id);
@@ -98,9 +101,14 @@ impl Store {
         }
         for drive in drives {
             let id = ids.first().copied().unwrap_or(BlockId(0));
-            let synced = Arc::clone(&drive);
+            let (synced, gone) = (Arc::clone(&drive), punched.clone());
             on_drive(&drive, id, move || {
-                synced.disk.sync_folder(BLOCKS).map_err(|error| {
+                let done = synced.disk.sync_folder(BLOCKS).and_then(|()| {
+                    // Only now: a block that came back would need it.
+                    let mut lists = gone.iter();
+                    lists.try_for_each(|block| holes::forget(&*synced.disk, *block))
+                });
+                done.map_err(|error| {
                     synced.fail(&format!("the folder of blocks cannot be synced: {error}"));
                     BlockError::DiskFailed(id)
                 })
@@ -224,6 +232,7 @@ impl Block {
                 .tail
                 .as_ref()
                 .is_some_and(|tail| tail.writing || tail.syncing);
+            let busy = busy || state.punching;
             if !busy {
                 state.phase = Phase::Gone;
                 state.tail = None;

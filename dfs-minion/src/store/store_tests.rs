@@ -30,8 +30,7 @@ fn random_operations_agree_with_the_oracle() {
                 world.step().await;
             }
             for (block, want) in world.expected.clone() {
-                let bytes = world.read(block, 0, want.length).await.expect("whole");
-                assert!(bytes == content(block, 0, want.length));
+                world.check_bytes(block, &want).await;
                 let there = world.store.replica(block).map_or(0, |r| r.length);
                 assert_eq!(there, want.length);
             }

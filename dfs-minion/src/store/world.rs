@@ -43,6 +43,20 @@ pub(super) struct Expected {
     pub(super) dropping: bool,
     /// An append failed: the writer sends nothing more.
     pub(super) broken: bool,
+    /// Payload ranges that were given up, and by how many orders.
+    pub(super) holes: Vec<(u32, u32)>,
+    pub(super) orders: u32,
+    /// As an order says that was not acknowledged: it may have been carried out or not.
+    pub(super) punching: Option<Vec<(u32, u32)>>,
+}
+
+impl Expected {
+    /// Whether a piece lies in what was given up.
+    fn is_hole(&self, piece: &Piece) -> bool {
+        let within =
+            |(from, to): &(u32, u32)| *from <= piece.block_offset && piece.block_end() <= *to;
+        self.holes.iter().any(within)
+    }
 }
 
 pub(super) struct World {
@@ -142,8 +156,9 @@ impl World {
         match dice {
             0..5 => self.step_drop(block).await,
             5..12 => self.step_seal(block).await,
-            12..25 => self.step_sync(block).await,
-            25..45 => self.step_read(block).await,
+            12..20 => self.step_punch(block).await,
+            20..30 => self.step_sync(block).await,
+            30..45 => self.step_read(block).await,
             _ => self.step_append(block).await,
         }
     }
@@ -212,6 +227,32 @@ impl World {
                 want.synced = want.synced.min(at);
             }
         }
+    }
+
+    async fn step_punch(&mut self, block: BlockId) {
+        let mut want = self.expected[&block].clone();
+        if want.dropping || want.punching.is_some() {
+            return;
+        }
+        let mut ranges = want.holes.clone();
+        for _ in 0..self.random.random_range(1..4) {
+            let from = self.random.random_range(0..=want.length);
+            ranges.push((from, self.random.random_range(from..=want.length)));
+        }
+        let count = want.orders + 1;
+        if !want.sealed && !want.sealing {
+            let early = self.store.punch(block, count, ranges).await;
+            assert!(early.is_err(), "only sealed blocks are punched");
+            return;
+        }
+        match self.store.punch(block, count, ranges.clone()).await {
+            Ok(replica) => {
+                assert_eq!(replica.punched, count);
+                (want.holes, want.orders) = (ranges, count);
+            }
+            Err(_) => want.punching = Some(ranges),
+        }
+        self.expected.insert(block, want);
     }
 
     async fn step_drop(&mut self, block: BlockId) {
@@ -310,14 +351,39 @@ impl World {
         want.sent.truncate(kept);
         let end = want.sent.last().map_or(0, Piece::block_end);
         assert_eq!(end, there.length, "whole pieces are kept");
-        let bytes = self.read(block, 0, end).await.expect("nothing is damaged");
-        assert!(bytes == content(block, 0, end), "wrong bytes in {block}");
+        if let Some(ranges) = want.punching.take()
+            && there.punched == want.orders + 1
+        {
+            (want.holes, want.orders) = (ranges, there.punched);
+        }
+        assert_eq!(there.punched, want.orders);
+        self.check_bytes(block, &want).await;
         Expected {
             sent: want.sent,
             length: end,
             synced: end,
             sealed: there.sealed,
+            holes: want.holes,
+            orders: want.orders,
             ..Expected::default()
+        }
+    }
+
+    /// Every piece has its bytes, or was given up if that was ordered.
+    pub(super) async fn check_bytes(&self, block: BlockId, want: &Expected) {
+        for piece in &want.sent {
+            let (start, end) = (piece.block_offset, piece.block_end());
+            match self.read(block, start, end).await {
+                Ok(bytes) => {
+                    assert!(
+                        bytes == content(block, start, end),
+                        "wrong bytes in {block}"
+                    );
+                    assert!(!want.is_hole(piece), "{piece:?} is there still");
+                }
+                Err(BlockError::Gone(_)) => assert!(want.is_hole(piece), "{piece:?} is gone"),
+                Err(error) => panic!("{error}: nothing is damaged"),
+            }
         }
     }
 }

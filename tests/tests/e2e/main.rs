@@ -12,3 +12,4 @@ mod programs;
 mod rot;
 mod space;
 mod tools;
+mod worn;

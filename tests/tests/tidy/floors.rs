@@ -56,7 +56,7 @@ const FLOORS: &[(&str, Floors)] = &[
             (0, &["config", "settings", "metrics"]),
             (1, &["format", "marker"]),
             (2, &["store"]),
-            (3, &["append", "commit", "scrub", "orders"]),
+            (3, &["append", "commit", "scrub", "orders", "rewrite"]),
             (4, &["service", "beat"]),
             (5, &["daemon"]),
             (6, &["lib", "main"]),

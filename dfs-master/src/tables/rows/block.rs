@@ -1,4 +1,5 @@
-//! `B block`: a block; `W session block`: that it is not settled; `G block`: that it is unused.
+//! `B block`: a block; `W session block`: that it is not settled; `G block`: that it is unused;
+//! `Y block`: that a part of it may be; `H block`: which of its bytes were given up.
 
 use crate::tables::{key::Key, row::Row};
 use dfs_proto::{
@@ -49,6 +50,9 @@ pub struct BlockRow {
     pub state: BlockState,
     /// Bytes known to be synced on every replica that counts.
     pub synced: u32,
+    /// Counts the decisions to give up dead bytes of it; from the first on its writer cannot name
+    /// any more of it.
+    pub punched: u32,
 }
 
 impl BlockRow {
@@ -138,6 +142,40 @@ impl Row for UnusedRow {
     }
 }
 
+/// That a sealed block has bytes that nothing names, perhaps, and others that something does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WornRow {
+    /// Since when, or when it was decided.
+    pub since: Timestamp,
+    /// Whether it is decided to give up more of them, and minions are to carry that out.
+    pub decided: bool,
+}
+
+impl Row for WornRow {
+    type Id<'a> = BlockId;
+    const WHAT: &'static str = "worn block";
+
+    fn key<'a>(id: Self::Id<'a>) -> Key<'a> {
+        Key::Worn(id)
+    }
+}
+
+/// Bytes of a block that were given up: nothing names them, and nothing can any more.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HolesRow {
+    /// Ranges of its payload `[start, end)`, in order, apart from each other.
+    pub ranges: Vec<(u32, u32)>,
+}
+
+impl Row for HolesRow {
+    type Id<'a> = BlockId;
+    const WHAT: &'static str = "holes of a block";
+
+    fn key<'a>(id: Self::Id<'a>) -> Key<'a> {
+        Key::Holes(id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +193,7 @@ mod tests {
             placement: 2,
             state: BlockState::Sealed(1000),
             synced: 500,
+            punched: 0,
         }
     }
 
@@ -164,7 +203,7 @@ mod tests {
             BlockId(9),
             &row(),
             "420000000000000009",
-            "0105030101020203000201e807f403",
+            "0105030101020203000201e807f40300",
         );
         let id = (SessionId(5), BlockId(9));
         golden::check(id, &WritingRow, "5700000000000000050000000000000009", "01");
@@ -173,6 +212,20 @@ mod tests {
             reclaiming: true,
         };
         golden::check(BlockId(9), &row, "470000000000000009", "01000001");
+        let row = WornRow {
+            since: Timestamp::EPOCH,
+            decided: true,
+        };
+        golden::check(BlockId(9), &row, "590000000000000009", "01000001");
+        let row = HolesRow {
+            ranges: vec![(0, 4096), (8192, 65536)],
+        };
+        golden::check(
+            BlockId(9),
+            &row,
+            "480000000000000009",
+            "01020080208040808004",
+        );
     }
 
     #[test]

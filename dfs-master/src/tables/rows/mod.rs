@@ -13,7 +13,7 @@ mod reply;
 mod session;
 mod xattr;
 
-pub use block::{BlockRow, BlockState, ReplicaHealth, UnusedRow, WritingRow};
+pub use block::{BlockRow, BlockState, HolesRow, ReplicaHealth, UnusedRow, WornRow, WritingRow};
 pub use counter::{BootsRow, FilesystemRow, NumbersRow, PositionRow, TotalsRow};
 pub use dirent::{DirentRow, ListingRow};
 pub use extent::{ExtentId, ExtentRow, TrimRow, UseId, UseRow};
