@@ -53,6 +53,7 @@ fn of_refusal(refusal: &FsError) -> Errno {
         FsError::Locked => Errno::EAGAIN,
         FsError::Deadlock => Errno::EDEADLK,
         FsError::NoLocks(_) => Errno::ENOLCK,
+        FsError::NoDefaultAcl => Errno::EACCES,
         FsError::SessionEnded(_)
         | FsError::AnswerDropped(_)
         | FsError::TooManyOutstanding
@@ -110,6 +111,7 @@ mod tests {
             (FsError::Locked, libc::EAGAIN),
             (FsError::Deadlock, libc::EDEADLK),
             (FsError::NoLocks(String::new()), libc::ENOLCK),
+            (FsError::NoDefaultAcl, libc::EACCES),
             (FsError::SessionEnded(SessionId(1)), libc::EIO),
             (FsError::AnswerDropped(1), libc::EIO),
             (FsError::TooManyOutstanding, libc::EIO),

@@ -136,6 +136,9 @@ pub enum FsError {
     /// More locks, or waits for locks, than there may be; says of what.
     #[error("too many locks: {0}")]
     NoLocks(String),
+    /// Only a directory has a default access-control list.
+    #[error("only a directory has a default access-control list")]
+    NoDefaultAcl,
 }
 
 /// Why a minion did not do what it was asked.

@@ -154,6 +154,46 @@ pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Removes an extended attribute, links not followed.
+pub fn remove_xattr(path: &Path, name: &str) -> io::Result<()> {
+    let path = c_path(path)?;
+    let name = CString::new(name).map_err(io::Error::other)?;
+    // SAFETY: path and name end in a zero byte and live until the call returns.
+    check(unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) })
+}
+
+/// Whether the calling thread may do this with a file, by the user that it accesses files as
+/// (faccessat(2) with AT_EACCESS).
+pub fn may(path: &Path, what: libc::c_int) -> bool {
+    let Ok(path) = c_path(path) else {
+        return false;
+    };
+    // SAFETY: the path ends in a zero byte and lives until the call returns.
+    let may = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), what, libc::AT_EACCESS) };
+    may == 0
+}
+
+/// Does something as a user without groups but their own, in a thread of its own. Needs root.
+pub fn as_user<T: Send>(user: u32, work: impl FnOnce() -> T + Send) -> T {
+    let there = || {
+        // SAFETY: these take numbers, and no list of groups, and touch no memory of ours. They are
+        // system calls of this thread: those of libc would change all threads. File accesses go by
+        // the effective ids; with the one of root the rights of root go, too.
+        let changed = unsafe {
+            libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == 0
+                && libc::syscall(libc::SYS_setresgid, -1, user, -1) == 0
+                && libc::syscall(libc::SYS_setresuid, -1, user, -1) == 0
+        };
+        assert!(
+            changed,
+            "root may be anyone: {}",
+            io::Error::last_os_error()
+        );
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(there).join().expect("it ended well"))
+}
+
 /// Gives the calling thread a table of open descriptors of its own (unshare(2)).
 pub fn part_descriptors() -> io::Result<()> {
     // SAFETY: unshare takes a number and touches no memory of ours.

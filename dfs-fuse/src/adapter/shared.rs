@@ -3,7 +3,7 @@
 
 use crate::{
     answer::{Answers, Refuse, Request as Asked},
-    errno,
+    attr, errno,
     handles::Handles,
     invalidate::Invalidator,
     listing::OpenDirectory,
@@ -39,6 +39,11 @@ pub(super) const CAPABILITIES: [InitFlags; 10] = [
     InitFlags::FUSE_FLOCK_LOCKS,
 ];
 
+/// With these the kernel obeys access-control lists, and leaves it to us to apply a umask or a
+/// default list to what is made.
+pub(super) const ACL_CAPABILITIES: InitFlags =
+    InitFlags::FUSE_POSIX_ACL.union(InitFlags::FUSE_DONT_MASK);
+
 /// The kernel's view of a file system.
 pub(crate) struct Adapter {
     pub(super) dfs: Dfs,
@@ -49,6 +54,8 @@ pub(crate) struct Adapter {
     pub(super) directories: Arc<Handles<OpenDirectory>>,
     pub(super) teller: Teller,
     pub(super) invalidator: Invalidator,
+    /// The kernel obeys access-control lists.
+    pub(super) acls: bool,
 }
 
 /// A file that the kernel holds open.
@@ -90,6 +97,7 @@ impl Adapter {
             directories: Arc::new(Handles::new()),
             teller,
             invalidator,
+            acls: false,
         }
     }
 
@@ -104,10 +112,11 @@ pub(super) fn asked(verb: &'static str, inode: INodeNo) -> Asked {
     Asked { verb, inode }
 }
 
-pub(super) fn caller(request: &Request) -> Caller {
+pub(super) fn caller(request: &Request, umask: u32) -> Caller {
     Caller {
         uid: request.uid(),
         gid: request.gid(),
+        umask: attr::permissions(umask),
     }
 }
 

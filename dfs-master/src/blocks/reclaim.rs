@@ -20,6 +20,7 @@ use crate::{
     },
 };
 use dfs_proto::{
+    attr::Acls,
     error::FsError,
     extent::FileRange,
     id::{BlockId, InodeId},
@@ -80,6 +81,7 @@ pub fn drop_inode(
             txn.delete::<XattrRow>((inode, &name));
         }
         row.xattrs = 0;
+        row.acls = Acls::default();
     }
     if row.body == Body::Inline {
         txn.delete::<InlineRow>(inode);

@@ -2,7 +2,7 @@
 
 use crate::{
     blocks::{inline, space},
-    namespace::{directory, open},
+    namespace::{acl, directory, open},
     tables::{
         rows::InodeRow,
         txn::{Rows, Txn},
@@ -33,7 +33,7 @@ pub struct Request<'a> {
     pub name: &'a Name,
     /// What.
     pub what: &'a Make,
-    /// With which permission bits.
+    /// With which permission bits, at the most.
     pub mode: u16,
     /// For whom.
     pub caller: Caller,
@@ -63,6 +63,7 @@ pub fn make(txn: &mut Txn<'_>, now: Timestamp, request: Request<'_>) -> Result<C
         owner(&request, &above),
         now,
     );
+    acl::inherit(txn, (parent, &above), inode, &mut row, request.caller)?;
     row.rdev = rdev;
     row.links = 1;
     if kind == FileKind::Directory {

@@ -1,6 +1,10 @@
 //! chmod, chown, utimens, truncate: all that setattr can set, in one step.
 
-use crate::{blocks::truncate, namespace::directory, tables::txn::Txn};
+use crate::{
+    blocks::truncate,
+    namespace::{acl, directory},
+    tables::txn::Txn,
+};
 use dfs_proto::{
     attr::{Attr, MODE_MASK, SetAttr, SetTime},
     error::FsError,
@@ -29,6 +33,7 @@ pub fn setattr(
     row.gid = set.gid.unwrap_or(row.gid);
     if let Some(mode) = set.mode {
         row.mode = mode & MODE_MASK;
+        acl::chmod(txn, inode, &mut row)?;
     }
     row.touch(now);
     let moment = |time: SetTime| match time {

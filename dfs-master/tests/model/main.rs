@@ -2,6 +2,7 @@
 //! answers and equal state after every one, and the machine closed, or killed and replayed, at
 //! random.
 
+mod acls;
 mod bytes;
 mod driver;
 mod locks;
@@ -376,6 +377,10 @@ fn run(storage: Storage, seed: u64, steps: u32) {
     pair.compare_all();
     // A driver that only ever fails, or never does, shows nothing.
     assert!(pair.seen.len() > 40, "{:#?}", pair.seen);
+    for came in ["done", "Invalid", "NoDefaultAcl"] {
+        let seen = ("SetXattr".to_owned(), came.to_owned());
+        assert!(pair.seen.contains_key(&seen), "{:#?}", pair.seen);
+    }
     for came in ["done", "Inline", "SyncFirst"] {
         let seen = ("CloneRange".to_owned(), came.to_owned());
         assert!(pair.seen.contains_key(&seen), "{:#?}", pair.seen);

@@ -3,10 +3,11 @@
 //! Written from what the operations promise and not from how they work, as simply as possible: every
 //! byte of a file is a cell that says which byte of which block it is.
 
+use crate::acls;
 use dfs_master::engine::command::{Act, Grant};
 use dfs_proto::{
     attr::{FileKind, SetAttr, SetTime},
-    change::{Caller, Change, Make, XattrMode},
+    change::{Caller, Change, Make},
     id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
     time::Timestamp,
@@ -150,7 +151,11 @@ impl Inode {
 impl Plain {
     pub(crate) fn format(now: Timestamp) -> Plain {
         let mut plain = Plain::default();
-        let caller = Caller { uid: 0, gid: 0 };
+        let caller = Caller {
+            uid: 0,
+            gid: 0,
+            umask: 0,
+        };
         let root = Inode::new(FileKind::Directory, 0o755, caller, now);
         plain.inodes.insert(InodeId::ROOT, root);
         plain
@@ -386,23 +391,12 @@ impl Plain {
                 name,
                 value,
                 mode,
+                kill_set_group,
             } => {
                 let inode = self.inode(*inode)?;
-                match (mode, inode.xattrs.contains_key(&name[..])) {
-                    (XattrMode::Create, true) => return Err("Exists"),
-                    (XattrMode::Replace, false) => return Err("NoAttribute"),
-                    _ => {}
-                }
-                inode.xattrs.insert(name.to_vec(), value.to_vec());
-                inode.touch(now);
-                Ok(())
+                acls::set_xattr(now, inode, (name, value), *mode, *kill_set_group)
             }
-            Change::RemoveXattr { inode, name } => {
-                let inode = self.inode(*inode)?;
-                inode.xattrs.remove(&name[..]).ok_or("NoAttribute")?;
-                inode.touch(now);
-                Ok(())
-            }
+            Change::RemoveXattr { inode, name } => acls::remove(now, self.inode(*inode)?, name),
             Change::Open {
                 inode,
                 truncate,
@@ -504,6 +498,7 @@ impl Plain {
             }
             _ => {}
         }
+        acls::begin(&mut inode, &self.inodes[&parent], caller.umask);
         self.inodes.insert(id, inode);
     }
 
@@ -564,6 +559,7 @@ impl Plain {
         inode.uid = set.uid.unwrap_or(inode.uid);
         inode.gid = set.gid.unwrap_or(inode.gid);
         inode.mode = set.mode.unwrap_or(inode.mode);
+        acls::after_chmod(inode);
         inode.touch(now);
         for (time, into) in [(set.atime, &mut inode.atime), (set.mtime, &mut inode.mtime)] {
             match time {

@@ -8,6 +8,7 @@ mod mounts;
 mod names;
 mod pauses;
 mod posix;
+mod rights;
 mod rot;
 mod space;
 mod tools;

@@ -2,7 +2,7 @@
 
 use crate::tables::{key::Key, row::Row};
 use dfs_proto::{
-    attr::{Attr, FileKind},
+    attr::{Acls, Attr, FileKind},
     id::{BlockId, InodeId},
     time::Timestamp,
 };
@@ -48,6 +48,8 @@ pub struct InodeRow {
     pub btime: Timestamp,
     /// Extended attributes.
     pub xattrs: u32,
+    /// Which access-control lists are among them.
+    pub acls: Acls,
     /// Counts the changes of content.
     pub data_version: u64,
     /// Counts the truncations.
@@ -86,6 +88,7 @@ impl InodeRow {
             ctime: now,
             btime: now,
             xattrs: 0,
+            acls: Acls::default(),
             data_version: 0,
             truncations: 0,
             parent: InodeId(0),
@@ -115,6 +118,7 @@ impl InodeRow {
             ctime: self.ctime,
             btime: self.btime,
             xattrs: self.xattrs,
+            acls: self.acls,
             data_version: self.data_version,
             truncations: self.truncations,
         }
@@ -178,7 +182,7 @@ mod tests {
             InodeId(2),
             &row,
             "490000000000000002",
-            "0100a403e8076401ac02ac020080c49fd50c0580c49fd50c0580c49fd50c0580c49fd50c050000000001000200010109ac02",
+            "0100a403e8076401ac02ac020080c49fd50c0580c49fd50c0580c49fd50c0580c49fd50c0500000000000001000200010109ac02",
         );
     }
 

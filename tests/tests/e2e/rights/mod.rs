@@ -1,0 +1,4 @@
+//! Who may do what: access-control lists.
+
+mod acls;
+mod shared_acls;
