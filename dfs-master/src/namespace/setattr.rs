@@ -26,8 +26,9 @@ pub fn setattr(
     }
     let new_owner = set.uid.is_some() || set.gid.is_some();
     // chown(2) takes the bits away for everyone; of a directory they mean something else.
-    if set.kill_privileges || (new_owner && !row.is_directory()) {
-        truncate::drop_privileges(txn, inode, &mut row)?;
+    let kill = set.kill_privileges || (new_owner && !row.is_directory());
+    if kill || set.size.is_some() {
+        truncate::drop_privileges(txn, inode, &mut row, kill)?;
     }
     row.uid = set.uid.unwrap_or(row.uid);
     row.gid = set.gid.unwrap_or(row.gid);

@@ -43,7 +43,7 @@ fn read(bytes: &[u8]) -> Option<Entries> {
     }
     // The digits in front are their order; of users and of groups there may be any number.
     let digits: String = list.iter().map(|(who, _)| &who[..1]).collect();
-    let mut once = digits.replace('2', "").replace('4', "");
+    let mut once = digits.replace(['2', '4'], "");
     let named = once.len() < digits.len();
     let ordered = digits
         .chars()

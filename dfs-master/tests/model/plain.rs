@@ -130,9 +130,11 @@ impl Inode {
         }
     }
 
-    pub(crate) fn kill(&mut self) {
-        self.mode &= !0o4000;
-        if self.mode & 0o10 != 0 {
+    pub(crate) fn kill(&mut self, set_ids: bool) {
+        if set_ids {
+            self.mode &= !0o4000;
+        }
+        if set_ids && self.mode & 0o10 != 0 {
             self.mode &= !0o2000;
         }
         self.xattrs.remove(&b"security.capability"[..]);
@@ -407,8 +409,8 @@ impl Plain {
                 if *truncate {
                     resize(now, inode, 0)?;
                 }
-                if *kill_privileges {
-                    inode.kill();
+                if *truncate || *kill_privileges {
+                    inode.kill(*kill_privileges);
                     inode.touch(now);
                 }
                 self.opens.insert((session, id));
@@ -553,8 +555,9 @@ impl Plain {
             resize(now, inode, size)?;
         }
         let chown = set.uid.is_some() || set.gid.is_some();
-        if set.kill_privileges || chown && inode.kind != FileKind::Directory {
-            inode.kill();
+        let kill = set.kill_privileges || chown && inode.kind != FileKind::Directory;
+        if kill || set.size.is_some() {
+            inode.kill(kill);
         }
         inode.uid = set.uid.unwrap_or(inode.uid);
         inode.gid = set.gid.unwrap_or(inode.gid);
