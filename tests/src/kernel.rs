@@ -8,7 +8,7 @@ use std::{
     ffi::{CString, OsStr, OsString},
     fs::File,
     io,
-    os::{fd::AsRawFd, fd::IntoRawFd, unix::ffi::OsStrExt, unix::ffi::OsStringExt},
+    os::{fd::AsRawFd, fd::FromRawFd, fd::IntoRawFd, unix::ffi::OsStrExt, unix::ffi::OsStringExt},
     path::Path,
 };
 
@@ -160,6 +160,59 @@ pub fn remove_xattr(path: &Path, name: &str) -> io::Result<()> {
     let name = CString::new(name).map_err(io::Error::other)?;
     // SAFETY: path and name end in a zero byte and live until the call returns.
     check(unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) })
+}
+
+/// A file handle, as the kernel gives it out: its type, and bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileHandle(Vec<u8>);
+
+/// Of the head of a handle: how many bytes follow, and their type.
+const HANDLE_HEAD: usize = 8;
+
+/// Bytes that follow, at the most (MAX_HANDLE_SZ).
+const HANDLE_BYTES_MAX: u8 = 128;
+
+/// The handle of a file, links not followed (name_to_handle_at(2)).
+pub fn handle_of(path: &Path) -> io::Result<FileHandle> {
+    let path = c_path(path)?;
+    let mut handle = vec![0; HANDLE_HEAD + usize::from(HANDLE_BYTES_MAX)];
+    handle[0] = HANDLE_BYTES_MAX;
+    let mut mount: libc::c_int = 0;
+    // SAFETY: the path ends in a zero byte; the kernel writes a number to `mount`, and to `handle`
+    // no more behind its head than the head says there is room for.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            handle.as_mut_ptr(),
+            &raw mut mount,
+            0,
+        )
+    };
+    check(i32::try_from(got).unwrap_or(-1))?;
+    handle.truncate(HANDLE_HEAD + usize::from(handle[0]));
+    Ok(FileHandle(handle))
+}
+
+/// Opens what a handle is of, on the mount that a directory is on (open_by_handle_at(2)). Needs root.
+pub fn open_by_handle(directory: &File, handle: &FileHandle, flags: i32) -> io::Result<File> {
+    let flags = flags | libc::O_CLOEXEC;
+    // SAFETY: the directory is open during the call; the kernel reads the handle's head, and behind
+    // it the bytes that the head counts.
+    let opened = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            directory.as_raw_fd(),
+            handle.0.as_ptr(),
+            flags,
+        )
+    };
+    match i32::try_from(opened) {
+        // SAFETY: the descriptor was opened just now and is nobody else's.
+        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { File::from_raw_fd(descriptor) }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Whether the calling thread may do this with a file, by the user that it accesses files as

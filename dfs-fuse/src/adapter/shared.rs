@@ -26,7 +26,7 @@ pub(super) const BACKGROUND: u16 = 64;
 /// What statfs counts in.
 pub(super) const STATFS_BLOCK_BYTES: u32 = 4096;
 
-pub(super) const CAPABILITIES: [InitFlags; 10] = [
+pub(super) const CAPABILITIES: [InitFlags; 11] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
@@ -37,6 +37,8 @@ pub(super) const CAPABILITIES: [InitFlags; 10] = [
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     InitFlags::FUSE_POSIX_LOCKS,
     InitFlags::FUSE_FLOCK_LOCKS,
+    // Inodes are found by their ids, whatever the kernel has forgotten.
+    InitFlags::FUSE_EXPORT_SUPPORT,
 ];
 
 /// With these the kernel obeys access-control lists, and leaves it to us to apply a umask or a
