@@ -146,6 +146,7 @@ pub(crate) mod tests {
             ctime: time,
             btime: time,
             xattrs: 0,
+            acls: dfs_proto::attr::Acls::default(),
             data_version: 3,
             truncations: 0,
         }

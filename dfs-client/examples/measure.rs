@@ -8,7 +8,11 @@ use dfs_host::clock::{Clock, SystemClock};
 use dfs_proto::{change::Caller, id::InodeId, name::Name};
 use std::{sync::Arc, time::Duration};
 
-const CALLER: Caller = Caller { uid: 0, gid: 0 };
+const CALLER: Caller = Caller {
+    uid: 0,
+    gid: 0,
+    umask: 0,
+};
 const MIB: usize = 1 << 20;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]

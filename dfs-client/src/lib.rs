@@ -27,4 +27,4 @@ pub use fs::{Dfs, OpenHow, Opened};
 pub use handle::OpenFile;
 pub use locks::Locked;
 pub use settings::Settings;
-pub use vouch::{Kept, Vouch, absence};
+pub use vouch::{FoundAcl, Kept, Vouch, absence};

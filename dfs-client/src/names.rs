@@ -275,19 +275,22 @@ impl Dfs {
         Ok(names.await?.answer)
     }
 
-    /// Sets an extended attribute.
+    /// Sets an extended attribute. `kill_set_group` says of an access-control list that who sets it
+    /// does not belong to the group of the inode.
     pub async fn setxattr(
         &self,
         inode: InodeId,
         name: Bytes,
         value: Bytes,
         mode: XattrMode,
+        kill_set_group: bool,
     ) -> Result<(), Error> {
         let change = Change::SetXattr {
             inode,
             name,
             value,
             mode,
+            kill_set_group,
         };
         self.changed_attr(change).await
     }

@@ -3,8 +3,19 @@
 //! Whoever is told something to keep gets it while a [`Vouch`] is held: a recall that comes meanwhile
 //! waits for that, and so finds it with whom it was told to.
 
-use crate::{error::Error, fs::Dfs};
-use dfs_proto::{attr::Attr, error::FsError, id::InodeId, name::Name};
+use crate::{
+    error::Error,
+    fs::Dfs,
+    link::{Source, Told},
+};
+use bytes::Bytes;
+use dfs_proto::{
+    attr::{AclKind, Attr},
+    error::FsError,
+    id::{InodeId, SessionId},
+    name::Name,
+    service::MasterClient,
+};
 use parking_lot::RwLockReadGuard;
 use std::time::Duration;
 
@@ -23,6 +34,15 @@ pub struct Kept {
     pub name_for: Duration,
 }
 
+/// An access-control list as the master told it.
+#[derive(Debug, Clone)]
+pub struct FoundAcl {
+    /// Its bytes, as an extended attribute.
+    pub bytes: Bytes,
+    inode: InodeId,
+    source: Source,
+}
+
 /// As long as it is held, nothing is recalled. Held for a moment, and never over a wait.
 pub struct Vouch<'a> {
     dfs: &'a Dfs,
@@ -37,6 +57,25 @@ impl Dfs {
             dfs: self,
             now: self.now(),
             _gate: self.core.gate.read(),
+        }
+    }
+
+    /// An access-control list of an inode whose attributes say that it has one; `None` if it has lost
+    /// it since.
+    pub async fn acl(&self, inode: InodeId, kind: AclKind) -> Result<Option<FoundAcl>, Error> {
+        let getxattr = |client: MasterClient, context, session: SessionId| async move {
+            let name = Bytes::from_static(kind.name());
+            client.getxattr(context, session, inode, name).await
+        };
+        let asked = self.core.master.ask("an access-control list", getxattr);
+        match asked.await {
+            Ok(Told { source, answer, .. }) => Ok(Some(FoundAcl {
+                bytes: answer,
+                inode,
+                source,
+            })),
+            Err(Error::Refused(FsError::NoAttribute)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
@@ -59,6 +98,18 @@ impl Vouch<'_> {
             };
             (answered, left)
         })
+    }
+
+    /// Whether it may be kept that an inode has no such access-control list.
+    pub fn has_no_acl(&self, inode: InodeId, kind: AclKind) -> bool {
+        let known = self.attr(inode);
+        known.is_some_and(|(attr, _)| !attr.acls.has(kind))
+    }
+
+    /// Whether an access-control list may be kept.
+    pub fn keeps_acl(&self, found: &FoundAcl) -> bool {
+        let attrs = &self.dfs.core.attrs;
+        attrs.keeps(found.inode, found.source, self.now)
     }
 
     /// What a name names, if that may be kept.

@@ -55,6 +55,7 @@ fn of_refusal(refusal: &FsError) -> Errno {
         FsError::NoLocks(_) => Errno::ENOLCK,
         FsError::QuotaOfBytes { .. } | FsError::QuotaOfInodes { .. } => Errno::EDQUOT,
         FsError::CrossesQuota => Errno::EXDEV,
+        FsError::NoDefaultAcl => Errno::EACCES,
         FsError::SessionEnded(_)
         | FsError::AnswerDropped(_)
         | FsError::TooManyOutstanding
@@ -112,6 +113,7 @@ mod tests {
             (FsError::Locked, libc::EAGAIN),
             (FsError::Deadlock, libc::EDEADLK),
             (FsError::NoLocks(String::new()), libc::ENOLCK),
+            (FsError::NoDefaultAcl, libc::EACCES),
             (FsError::SessionEnded(SessionId(1)), libc::EIO),
             (FsError::AnswerDropped(1), libc::EIO),
             (FsError::TooManyOutstanding, libc::EIO),

@@ -6,9 +6,9 @@
 
 use crate::errno;
 use bytes::Bytes;
-use dfs_client::{Dfs, Error};
+use dfs_client::{Dfs, Error, FoundAcl};
 use dfs_proto::{
-    attr::Attr,
+    attr::{AclKind, Attr},
     error::FsError,
     id::InodeId,
     view::{Cookie, ENTRIES_PER_ANSWER_MAX, Listing},
@@ -32,6 +32,9 @@ pub(crate) struct Root {
     attr: Mutex<Attr>,
     /// Its first entries, with attributes.
     listing: Mutex<Listing>,
+    /// Its access-control lists, if it has them and was asked for them.
+    access: Mutex<Option<FoundAcl>>,
+    default: Mutex<Option<FoundAcl>>,
     /// The last question was not answered in time.
     silent: AtomicBool,
 }
@@ -46,6 +49,8 @@ impl Root {
         Ok(Root {
             attr: Mutex::new(attr),
             listing: Mutex::new(listing),
+            access: Mutex::default(),
+            default: Mutex::default(),
             silent: AtomicBool::new(false),
         })
     }
@@ -107,6 +112,38 @@ impl Root {
         }
         let none = Err(Error::Refused(FsError::NoAttribute));
         self.answer(dfs.getxattr(inode, name)).await.unwrap_or(none)
+    }
+
+    /// An access-control list of an inode; the one last known of the root where no answer comes.
+    pub(crate) async fn acl(
+        &self,
+        dfs: &Dfs,
+        inode: InodeId,
+        kind: AclKind,
+    ) -> Result<Option<FoundAcl>, Error> {
+        if !self.getattr(dfs, inode).await?.acls.has(kind) {
+            return Ok(None);
+        }
+        if inode != InodeId::ROOT {
+            return dfs.acl(inode, kind).await;
+        }
+        let known = || match kind {
+            AclKind::Access => &self.access,
+            AclKind::Default => &self.default,
+        };
+        match self.answer(dfs.acl(inode, kind)).await {
+            Some(found) => {
+                let found = found?;
+                known().lock().clone_from(&found);
+                Ok(found)
+            }
+            None => Ok(known().lock().clone()),
+        }
+    }
+
+    /// Whether this is the root and its last question was not answered in time.
+    pub(crate) fn is_silent(&self, inode: InodeId) -> bool {
+        inode == InodeId::ROOT && self.silent.load(Ordering::Relaxed)
     }
 
     /// The names of the extended attributes of an inode, in the same way.

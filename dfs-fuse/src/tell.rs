@@ -7,6 +7,7 @@ use crate::{attr, invalidate::Invalidator};
 use dfs_client::{Dfs, Kept};
 use dfs_proto::{attr::Attr, id::InodeId, name::Name};
 use fuser::{FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry};
+use std::time::Duration;
 
 /// Inode ids are never given out twice, so that a generation never changes.
 pub(crate) const GENERATION: Generation = Generation(0);
@@ -54,6 +55,15 @@ impl Teller {
             .as_ref()
             .map_or_else(attr::absent, attr::to_kernel);
         reply.entry_with_ttls(&kept.attr_for, &kept.name_for, &told, GENERATION);
+    }
+
+    /// An inode that was not found by a name.
+    pub(crate) fn found(&self, reply: ReplyEntry, answered: Attr) {
+        let vouch = self.dfs.vouch();
+        let (told, left) = vouch.attr_or(answered);
+        self.invalidator.tells([told.inode]);
+        let name_for = Duration::ZERO;
+        reply.entry_with_ttls(&left, &name_for, &attr::to_kernel(&told), GENERATION);
     }
 
     /// A file that was made and opened.

@@ -32,7 +32,11 @@ fn make(name: &str) -> Change {
         name: Name::new(name.as_bytes()).expect("a name"),
         what: Make::File { open: false },
         mode: 0o644,
-        caller: Caller { uid: 1, gid: 1 },
+        caller: Caller {
+            uid: 1,
+            gid: 1,
+            umask: 0,
+        },
     }
 }
 

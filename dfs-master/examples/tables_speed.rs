@@ -136,7 +136,11 @@ fn main() {
             purpose: String::new(),
         },
     ]);
-    let caller = Caller { uid: 1, gid: 1 };
+    let caller = Caller {
+        uid: 1,
+        gid: 1,
+        umask: 0,
+    };
     let make = |parent, name, what, inode| {
         let change = Change::Make {
             parent,

@@ -68,7 +68,11 @@ fn make(what: &str) -> Change {
         name: name(what),
         what: Make::File { open: false },
         mode: 0o644,
-        caller: Caller { uid: 1, gid: 1 },
+        caller: Caller {
+            uid: 1,
+            gid: 1,
+            umask: 0,
+        },
     }
 }
 
@@ -192,6 +196,7 @@ async fn a_checkpoint_lets_the_log_go_and_a_restart_goes_on_from_it() {
             inode: InodeId::ROOT,
             name: format!("user.{sequence}").into_bytes().into(),
             value: vec![7u8; 60_000].into(),
+            kill_set_group: false,
             mode: XattrMode::Any,
         };
         change(&service, session, sequence, set).await.expect("set");

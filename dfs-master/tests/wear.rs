@@ -90,7 +90,11 @@ fn world(seed: u64) -> World {
             name: Name::new(format!("f{file}").as_bytes()).expect("a name"),
             what: Make::File { open: false },
             mode: 0o644,
-            caller: Caller { uid: 0, gid: 0 },
+            caller: Caller {
+                uid: 0,
+                gid: 0,
+                umask: 0,
+            },
         };
         world.change(make, Grant::Inode(inode)).expect("made");
         world.files.insert(inode, vec![None; FILE_UNITS]);

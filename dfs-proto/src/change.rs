@@ -53,13 +53,16 @@ pub struct Logged<T> {
 }
 
 /// Who makes something: owner and group of what is made (the group gives way to that of a
-/// set-group-id directory).
+/// set-group-id directory), and which rights it does not get.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Caller {
     /// User id.
     pub uid: u32,
     /// Group id.
     pub gid: u32,
+    /// Permission bits that are taken away, unless the directory has a default access-control list:
+    /// then that says which.
+    pub umask: u16,
 }
 
 /// What is to be made under a new name.
@@ -168,7 +171,7 @@ pub enum Change {
         name: Name,
         /// This.
         what: Make,
-        /// With these permission bits (the caller's umask is applied already).
+        /// With these permission bits, at the most: the caller's umask is yet to be applied.
         mode: u16,
         /// For this user.
         caller: Caller,
@@ -216,7 +219,7 @@ pub enum Change {
         /// Which and how.
         set: SetAttr,
     },
-    /// Set an extended attribute. Answer: `Attr`.
+    /// Set an extended attribute; an access list also sets the mode. Answer: `Attr`.
     SetXattr {
         /// Of which inode.
         inode: InodeId,
@@ -224,8 +227,11 @@ pub enum Change {
         name: Bytes,
         /// Its value, at most [`XATTR_VALUE_BYTES_MAX`].
         value: Bytes,
-        /// Whether it may be made or replaced.
+        /// Whether it may be made or replaced; an access-control list always may.
         mode: XattrMode,
+        /// Clear set-group-id where this is an access list, because who sets it does not belong to
+        /// the group.
+        kill_set_group: bool,
     },
     /// Remove an extended attribute. Answer: `Attr`.
     RemoveXattr {

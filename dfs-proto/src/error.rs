@@ -155,6 +155,9 @@ pub enum FsError {
     /// What would be moved or linked over the border of a quota is more than one inode: copy it.
     #[error("it would cross the border of a quota: copy it instead")]
     CrossesQuota,
+    /// Only a directory has a default access-control list.
+    #[error("only a directory has a default access-control list")]
+    NoDefaultAcl,
 }
 
 /// Why a minion did not do what it was asked.

@@ -157,6 +157,99 @@ pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Removes an extended attribute, links not followed.
+pub fn remove_xattr(path: &Path, name: &str) -> io::Result<()> {
+    let path = c_path(path)?;
+    let name = CString::new(name).map_err(io::Error::other)?;
+    // SAFETY: path and name end in a zero byte and live until the call returns.
+    check(unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) })
+}
+
+/// A file handle, as the kernel gives it out: its type, and bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileHandle(Vec<u8>);
+
+/// Of the head of a handle: how many bytes follow, and their type.
+const HANDLE_HEAD: usize = 8;
+
+/// Bytes that follow, at the most (MAX_HANDLE_SZ).
+const HANDLE_BYTES_MAX: u8 = 128;
+
+/// The handle of a file, links not followed (name_to_handle_at(2)).
+pub fn handle_of(path: &Path) -> io::Result<FileHandle> {
+    let path = c_path(path)?;
+    let mut handle = vec![0; HANDLE_HEAD + usize::from(HANDLE_BYTES_MAX)];
+    handle[0] = HANDLE_BYTES_MAX;
+    let mut mount: libc::c_int = 0;
+    // SAFETY: the path ends in a zero byte; the kernel writes a number to `mount`, and to `handle`
+    // no more behind its head than the head says there is room for.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            handle.as_mut_ptr(),
+            &raw mut mount,
+            0,
+        )
+    };
+    check(i32::try_from(got).unwrap_or(-1))?;
+    handle.truncate(HANDLE_HEAD + usize::from(handle[0]));
+    Ok(FileHandle(handle))
+}
+
+/// Opens what a handle is of, on the mount that a directory is on (open_by_handle_at(2)). Needs root.
+pub fn open_by_handle(directory: &File, handle: &FileHandle, flags: i32) -> io::Result<File> {
+    let flags = flags | libc::O_CLOEXEC;
+    // SAFETY: the directory is open during the call; the kernel reads the handle's head, and behind
+    // it the bytes that the head counts.
+    let opened = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            directory.as_raw_fd(),
+            handle.0.as_ptr(),
+            flags,
+        )
+    };
+    match i32::try_from(opened) {
+        // SAFETY: the descriptor was opened just now and is nobody else's.
+        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { File::from_raw_fd(descriptor) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether the calling thread may do this with a file, by the user that it accesses files as
+/// (faccessat(2) with AT_EACCESS).
+pub fn may(path: &Path, what: libc::c_int) -> bool {
+    let Ok(path) = c_path(path) else {
+        return false;
+    };
+    // SAFETY: the path ends in a zero byte and lives until the call returns.
+    let may = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), what, libc::AT_EACCESS) };
+    may == 0
+}
+
+/// Does something as a user without groups but their own, in a thread of its own. Needs root.
+pub fn as_user<T: Send>(user: u32, work: impl FnOnce() -> T + Send) -> T {
+    let there = || {
+        // SAFETY: these take numbers, and no list of groups, and touch no memory of ours. They are
+        // system calls of this thread: those of libc would change all threads. File accesses go by
+        // the effective ids; with the one of root the rights of root go, too.
+        let changed = unsafe {
+            libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == 0
+                && libc::syscall(libc::SYS_setresgid, -1, user, -1) == 0
+                && libc::syscall(libc::SYS_setresuid, -1, user, -1) == 0
+        };
+        assert!(
+            changed,
+            "root may be anyone: {}",
+            io::Error::last_os_error()
+        );
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(there).join().expect("it ended well"))
+}
+
 /// Gives the calling thread a table of open descriptors of its own (unshare(2)).
 pub fn part_descriptors() -> io::Result<()> {
     // SAFETY: unshare takes a number and touches no memory of ours.

@@ -18,7 +18,11 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const CALLER: Caller = Caller { uid: 0, gid: 0 };
+const CALLER: Caller = Caller {
+    uid: 0,
+    gid: 0,
+    umask: 0,
+};
 
 struct Cluster {
     folder: TempDir,

@@ -92,6 +92,12 @@ fn entry(index: u64) -> Vec<Command> {
     commands.collect()
 }
 
+const CALLER: Caller = Caller {
+    uid: 1,
+    gid: 1,
+    umask: 0,
+};
+
 fn change(random: &mut StdRng, fresh: InodeId) -> (Change, Grant) {
     let parent = folder(random);
     let (one, other) = (
@@ -99,7 +105,6 @@ fn change(random: &mut StdRng, fresh: InodeId) -> (Change, Grant) {
         name(random.random_range(0..40)),
     );
     let known = InodeId::of(1, random.random_range(32..32 + ENTRIES * 8));
-    let caller = Caller { uid: 1, gid: 1 };
     match random.random_range(0..10) {
         0..5 => {
             let what = what(random);
@@ -109,7 +114,7 @@ fn change(random: &mut StdRng, fresh: InodeId) -> (Change, Grant) {
                     name: one,
                     what,
                     mode: 0o644,
-                    caller,
+                    caller: CALLER,
                 },
                 Grant::Inode(fresh),
             )

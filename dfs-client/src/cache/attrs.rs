@@ -91,6 +91,12 @@ impl Attrs {
         (kept && !left.is_zero()).then_some(left)
     }
 
+    /// Whether what was just told of an inode, beside its attributes, may be kept.
+    pub(crate) fn keeps(&self, inode: InodeId, source: Source, now: Duration) -> bool {
+        let keeps = |stamp: &u64| self.recalls.keeps(inode, *stamp);
+        self.left(source.stamp.filter(keeps), now, now).is_some()
+    }
+
     /// The attributes of an inode, if they may be answered, and for how long.
     pub(crate) fn attr(&self, inode: InodeId, now: Duration) -> Option<(Attr, Duration)> {
         let mut inodes = self.inodes.lock();
@@ -347,6 +353,7 @@ pub(super) mod tests {
             data_version,
             truncations: 0,
             xattrs: 0,
+            acls: dfs_proto::attr::Acls::default(),
         }
     }
 

@@ -26,7 +26,11 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use minion::MemoryMinion;
 pub(crate) use world::World;
 
-pub(crate) const CALLER: Caller = Caller { uid: 0, gid: 0 };
+pub(crate) const CALLER: Caller = Caller {
+    uid: 0,
+    gid: 0,
+    umask: 0,
+};
 
 static CLUSTERS: AtomicU32 = AtomicU32::new(0);
 

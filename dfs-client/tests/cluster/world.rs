@@ -93,6 +93,7 @@ impl World {
                 data_version: 0,
                 truncations: 0,
                 xattrs: 0,
+                acls: dfs_proto::attr::Acls::default(),
             },
             inline: Bytes::new(),
             extents: Vec::new(),

@@ -1,10 +1,10 @@
 //! Contents: files opened, read, written and synced.
 
-use super::shared::{Adapter, HeldFile, asked, caller, done, named};
+use super::shared::{Adapter, HeldFile, asked, done, named};
 use crate::{answer, attr, invalidate::Invalidator};
 use bytes::Bytes;
 use dfs_client::{Audience, Error, OpenHow, Seek};
-use dfs_proto::{error::FsError, extent::FileRange, id::InodeId};
+use dfs_proto::{change::Caller, error::FsError, extent::FileRange, id::InodeId};
 use fuser::{
     Errno, FileHandle, FopenFlags, INodeNo, LockOwner, OpenFlags, ReplyCreate, ReplyData,
     ReplyEmpty, ReplyLseek, ReplyOpen, ReplyWrite, Request,
@@ -106,17 +106,16 @@ impl Adapter {
     /// Makes a file and opens it.
     pub(super) fn create_file(
         &self,
-        request: &Request,
         parent: INodeNo,
         name: &OsStr,
-        mode: u32,
+        (mode, caller): (u32, Caller),
         flags: i32,
         reply: ReplyCreate,
     ) {
         let Some((name, reply)) = named(name, reply) else {
             return;
         };
-        let (asked, caller) = (asked("create", parent), caller(request));
+        let asked = asked("create", parent);
         let (mode, exclusive) = (attr::permissions(mode), flags & libc::O_EXCL != 0);
         let append = flags & libc::O_APPEND != 0;
         let (dfs, files, teller) = (self.dfs.clone(), self.files.clone(), self.teller.clone());

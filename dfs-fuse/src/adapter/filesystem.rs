@@ -5,11 +5,14 @@ use super::{
     files::Write,
     locks::Wanted,
     names,
-    shared::{Adapter, BACKGROUND, CAPABILITIES, REQUEST_BYTES, asked, caller, done, named},
+    shared::{
+        ACL_CAPABILITIES, Adapter, BACKGROUND, CAPABILITIES, REQUEST_BYTES, asked, caller, done,
+        named,
+    },
 };
 use crate::{attr, listing::OpenDirectory};
 use bytes::Bytes;
-use dfs_proto::{change::Make, extent::FileRange, id::InodeId};
+use dfs_proto::{attr::AclKind, change::Make, extent::FileRange, id::InodeId};
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
@@ -26,6 +29,7 @@ impl Filesystem for Adapter {
                 tracing::debug!("the kernel does not offer {capability:?}");
             }
         }
+        self.acls = config.add_capabilities(ACL_CAPABILITIES).is_ok();
         // The nearest value is as good where one of these is not possible.
         let _ = config.set_max_write(REQUEST_BYTES);
         let _ = config.set_max_background(BACKGROUND);
@@ -92,7 +96,7 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
@@ -105,7 +109,7 @@ impl Filesystem for Adapter {
                 name,
                 what,
                 mode,
-                caller(request),
+                caller(request, umask),
                 reply,
             ),
             None => reply.error(Errno::EINVAL),
@@ -118,12 +122,19 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
         if let Some((name, reply)) = named(name, reply) {
             let asked = asked("mkdir", parent);
-            self.make(asked, name, Make::Directory, mode, caller(request), reply);
+            self.make(
+                asked,
+                name,
+                Make::Directory,
+                mode,
+                caller(request, umask),
+                reply,
+            );
         }
     }
 
@@ -142,7 +153,7 @@ impl Filesystem for Adapter {
                 name,
                 what,
                 0o777,
-                caller(request),
+                caller(request, 0),
                 reply,
             );
         }
@@ -190,11 +201,11 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
-        self.create_file(request, parent, name, mode, flags, reply);
+        self.create_file(parent, name, (mode, caller(request, umask)), flags, reply);
     }
 
     fn read(
@@ -344,7 +355,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _: &Request,
+        request: &Request,
         inode: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -352,15 +363,21 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        self.set_xattr(inode, name, value, flags, reply);
+        match AclKind::of(name.as_bytes()) {
+            Some(kind) => self.set_acl(request, inode, kind, value, reply),
+            None => self.set_xattr(inode, name, value, flags, reply),
+        }
     }
 
     fn getxattr(&self, _: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.get_xattr(inode, name, size, reply);
+        match AclKind::of(name.as_bytes()) {
+            Some(kind) => self.get_acl(inode, kind, size, reply),
+            None => self.get_xattr(inode, name, size, reply),
+        }
     }
 
-    fn listxattr(&self, _: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        self.list_xattrs(inode, size, reply);
+    fn listxattr(&self, request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        self.list_xattrs(request, inode, size, reply);
     }
 
     fn removexattr(&self, _: &Request, inode: INodeNo, name: &OsStr, reply: ReplyEmpty) {

@@ -3,9 +3,11 @@
 //! What is at hand is answered on the thread that took the request (2 to 3 us); what is not becomes
 //! a task with a deadline (see `answer`).
 
+mod acls;
 mod caller;
 mod files;
 mod filesystem;
+mod groups;
 mod locks;
 mod names;
 mod ranges;

@@ -10,11 +10,16 @@ use dfs_proto::{
     name::Name,
 };
 use fuser::{Errno, INodeNo, RenameFlags, ReplyAttr, ReplyEmpty, ReplyEntry};
-use std::{ffi::OsStr, future::Future};
+use std::{ffi::OsStr, future::Future, os::unix::ffi::OsStrExt};
 
 impl Adapter {
     /// What a name names, or that it names nothing.
     pub(super) fn look_up(&self, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match name.as_bytes() {
+            b"." => return self.look_up_id(parent, false, reply),
+            b".." => return self.look_up_id(parent, true, reply),
+            _ => {}
+        }
         let Some((name, reply)) = named(name, reply) else {
             return;
         };
@@ -26,6 +31,21 @@ impl Adapter {
         let looked_up = name.clone();
         let work = async move { absence(dfs.lookup(asked.inode, &looked_up).await) };
         let tell = move |reply, found| teller.entry(reply, (asked.inode, &name), found);
+        self.answers.later(asked, reply, work, tell);
+    }
+
+    /// An inode known by its id alone, or the directory above a directory. The kernel asks so for file
+    /// handles (open_by_handle_at(2)), for those that it does not know any more.
+    fn look_up_id(&self, inode: INodeNo, above: bool, reply: ReplyEntry) {
+        let asked = asked("lookup by id", inode);
+        let (dfs, teller) = (self.dfs.clone(), self.teller.clone());
+        let work = async move {
+            match above {
+                true => dfs.getattr(dfs.parent(asked.inode).await?).await,
+                false => dfs.getattr(asked.inode).await,
+            }
+        };
+        let tell = move |reply, attr| teller.found(reply, attr);
         self.answers.later(asked, reply, work, tell);
     }
 

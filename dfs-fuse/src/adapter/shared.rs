@@ -3,7 +3,7 @@
 
 use crate::{
     answer::{Answers, Refuse, Request as Asked},
-    errno,
+    attr, errno,
     handles::Handles,
     invalidate::Invalidator,
     listing::OpenDirectory,
@@ -26,7 +26,7 @@ pub(super) const BACKGROUND: u16 = 64;
 /// What statfs counts in.
 pub(super) const STATFS_BLOCK_BYTES: u32 = 4096;
 
-pub(super) const CAPABILITIES: [InitFlags; 10] = [
+pub(super) const CAPABILITIES: [InitFlags; 11] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
@@ -37,7 +37,14 @@ pub(super) const CAPABILITIES: [InitFlags; 10] = [
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     InitFlags::FUSE_POSIX_LOCKS,
     InitFlags::FUSE_FLOCK_LOCKS,
+    // Inodes are found by their ids, whatever the kernel has forgotten.
+    InitFlags::FUSE_EXPORT_SUPPORT,
 ];
+
+/// With these the kernel obeys access-control lists, and leaves it to us to apply a umask or a
+/// default list to what is made.
+pub(super) const ACL_CAPABILITIES: InitFlags =
+    InitFlags::FUSE_POSIX_ACL.union(InitFlags::FUSE_DONT_MASK);
 
 /// The kernel's view of a file system.
 pub(crate) struct Adapter {
@@ -49,6 +56,8 @@ pub(crate) struct Adapter {
     pub(super) directories: Arc<Handles<OpenDirectory>>,
     pub(super) teller: Teller,
     pub(super) invalidator: Invalidator,
+    /// The kernel obeys access-control lists.
+    pub(super) acls: bool,
 }
 
 /// A file that the kernel holds open.
@@ -90,6 +99,7 @@ impl Adapter {
             directories: Arc::new(Handles::new()),
             teller,
             invalidator,
+            acls: false,
         }
     }
 
@@ -104,10 +114,11 @@ pub(super) fn asked(verb: &'static str, inode: INodeNo) -> Asked {
     Asked { verb, inode }
 }
 
-pub(super) fn caller(request: &Request) -> Caller {
+pub(super) fn caller(request: &Request, umask: u32) -> Caller {
     Caller {
         uid: request.uid(),
         gid: request.gid(),
+        umask: attr::permissions(umask),
     }
 }
 

@@ -1,10 +1,13 @@
-//! Extended attributes, and space.
+//! Extended attributes but for access-control lists, and space.
 
 use super::shared::{Adapter, STATFS_BLOCK_BYTES, asked, done};
 use bytes::Bytes;
 use dfs_proto::{change::XattrMode, id::InodeId};
-use fuser::{Errno, INodeNo, ReplyEmpty, ReplyStatfs, ReplyXattr};
+use fuser::{Errno, INodeNo, ReplyEmpty, ReplyStatfs, ReplyXattr, Request};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+/// Names of this kind are shown to nobody but root; the kernel looks after their values itself.
+const TRUSTED: &[u8] = b"trusted.";
 
 impl Adapter {
     /// Sets an attribute.
@@ -22,24 +25,19 @@ impl Adapter {
             libc::XATTR_REPLACE => XattrMode::Replace,
             _ => return reply.error(Errno::EINVAL),
         };
-        if is_acl(name) {
-            return reply.error(Errno::EOPNOTSUPP);
-        }
         let asked = asked("setxattr", inode);
         let name = Bytes::copy_from_slice(name.as_bytes());
         let value = Bytes::copy_from_slice(value);
         let dfs = self.dfs.clone();
-        let work = async move { dfs.setxattr(asked.inode, name, value, mode).await };
+        let work = async move { dfs.setxattr(asked.inode, name, value, mode, false).await };
         self.answers.later(asked, reply, work, done);
     }
 
     /// The value of an attribute; at once that there is none.
     pub(super) fn get_xattr(&self, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let asked = asked("getxattr", inode);
-        if is_acl(name) {
-            return reply.error(Errno::EOPNOTSUPP);
-        }
-        if self.has_no_xattr(asked.inode) {
+        let known = self.dfs.try_getattr(asked.inode);
+        if known.is_some_and(|attr| attr.xattrs == attr.acls.count()) {
             return reply.error(Errno::ENODATA);
         }
         let name = Bytes::copy_from_slice(name.as_bytes());
@@ -50,19 +48,27 @@ impl Adapter {
         });
     }
 
-    /// The names of all attributes; at once that there are none.
-    pub(super) fn list_xattrs(&self, inode: INodeNo, size: u32, reply: ReplyXattr) {
+    /// The names of all attributes that the caller may see; at once that there are none.
+    pub(super) fn list_xattrs(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
         let asked = asked("listxattr", inode);
-        if self.has_no_xattr(asked.inode) {
+        let known = self.dfs.try_getattr(asked.inode);
+        if known.is_some_and(|attr| attr.xattrs == 0) {
             return sized(reply, &[], size);
         }
         let (dfs, root) = (self.dfs.clone(), self.root.clone());
         let work = async move { root.listxattr(&dfs, asked.inode).await };
+        let privileged = request.uid() == 0;
         self.answers.later(asked, reply, work, move |reply, names| {
-            let list: Vec<u8> = names
+            let told = names
                 .iter()
-                .flat_map(|name| [name, &b"\0"[..]].concat())
-                .collect();
+                .filter(|name| privileged || !name.starts_with(TRUSTED));
+            let list: Vec<u8> = told.flat_map(|name| [name, &b"\0"[..]].concat()).collect();
             sized(reply, &list, size);
         });
     }
@@ -89,23 +95,10 @@ impl Adapter {
                 );
             });
     }
-
-    /// Whether the inode is known to have no extended attribute at all.
-    fn has_no_xattr(&self, inode: InodeId) -> bool {
-        self.dfs
-            .try_getattr(inode)
-            .is_some_and(|attr| attr.xattrs == 0)
-    }
-}
-
-/// Whether an attribute is a POSIX access-control list. Nobody would obey one here; told so, `cp -a`
-/// and its like set the mode instead.
-fn is_acl(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(b"system.posix_acl_")
 }
 
 /// A value of `len` bytes for a caller with room for `room`; no room asks for the length.
-fn sized(reply: ReplyXattr, value: &[u8], room: u32) {
+pub(super) fn sized(reply: ReplyXattr, value: &[u8], room: u32) {
     match u32::try_from(value.len()) {
         Ok(len) if room == 0 => reply.size(len),
         Ok(len) if len <= room => reply.data(value),

@@ -85,9 +85,7 @@ pub fn file(
             gone.extend(point(txn, session, inode, &mut row, &extents)?);
         }
     }
-    if commit.kill_privileges {
-        crate::blocks::truncate::drop_privileges(txn, inode, &mut row)?;
-    }
+    crate::blocks::truncate::drop_privileges(txn, inode, &mut row, commit.kill_privileges)?;
     // The client's clock may be ahead of what it estimates.
     row.modify(commit.mtime.min(now));
     extents::recount(txn, stored, &row)?;

@@ -21,6 +21,7 @@ use crate::{
     },
 };
 use dfs_proto::{
+    attr::Acls,
     error::FsError,
     extent::FileRange,
     id::{BlockId, InodeId},
@@ -92,6 +93,7 @@ pub fn drop_inode(
             txn.delete::<XattrRow>((inode, &name));
         }
         row.xattrs = 0;
+        row.acls = Acls::default();
     }
     if row.body == Body::Inline {
         txn.delete::<InlineRow>(inode);

@@ -135,19 +135,22 @@ fn keep_in_new_generation(
     Ok(true)
 }
 
-/// Clears set-user-id, and set-group-id where the group may execute, and drops the attribute that
-/// gives a program rights: what a change of bytes or owner does.
+/// What a change of bytes or owner takes away: the attribute that gives a program rights, always; and
+/// if `kill`, set-user-id, and set-group-id where the group may execute.
 pub fn drop_privileges(
     txn: &mut Txn<'_>,
     inode: InodeId,
     row: &mut InodeRow,
+    kill: bool,
 ) -> Result<(), Damage> {
     const SET_USER: u16 = 0o4000;
     const SET_GROUP: u16 = 0o2000;
     const GROUP_EXECUTES: u16 = 0o0010;
-    row.mode &= !SET_USER;
-    if row.mode & GROUP_EXECUTES != 0 {
-        row.mode &= !SET_GROUP;
+    if kill {
+        row.mode &= !SET_USER;
+        if row.mode & GROUP_EXECUTES != 0 {
+            row.mode &= !SET_GROUP;
+        }
     }
     if row.xattrs > 0 && txn.has::<XattrRow>((inode, CAPABILITY))? {
         txn.delete::<XattrRow>((inode, CAPABILITY));

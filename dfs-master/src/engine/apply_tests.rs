@@ -96,7 +96,11 @@ fn create(name: &str) -> Change {
         name: Name::new(name.as_bytes()).expect("a name"),
         what: Make::File { open: true },
         mode: 0o644,
-        caller: Caller { uid: 1, gid: 2 },
+        caller: Caller {
+            uid: 1,
+            gid: 2,
+            umask: 0,
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 //! operations, and for people who want to know.
 
 use crate::locks::ranges::conflict;
+use crate::namespace::acl::List;
 use crate::quota::audit::audit;
 use crate::tables::{
     damage::Damage,
@@ -17,7 +18,7 @@ use crate::tables::{
     txn::{Direction, Rows},
 };
 use dfs_proto::{
-    attr::FileKind,
+    attr::{AclKind, FileKind},
     extent::Extent,
     id::{BlockId, InodeId, SessionId},
     name::Name,
@@ -47,6 +48,7 @@ struct World {
     listings: BTreeMap<(InodeId, u64), ListingRow>,
     inlines: BTreeMap<InodeId, u64>,
     xattrs: BTreeMap<InodeId, u32>,
+    acls: BTreeMap<(InodeId, AclKind), Option<List>>,
     extents: BTreeMap<(InodeId, u32, u64), Extent>,
     uses: BTreeSet<(BlockId, u32, InodeId, u32, u64, u32)>,
     blocks: BTreeMap<BlockId, BlockRow>,
@@ -90,9 +92,13 @@ fn load_names(read: &impl Rows, world: &mut World) -> Result<(), Damage> {
             world.listings.insert((parent, cookie), row);
         }
     })?;
-    each(read, all::every_xattr(), |key, _: XattrRow| {
-        if let Key::Xattr { inode, .. } = key {
+    each(read, all::every_xattr(), |key, row: XattrRow| {
+        if let Key::Xattr { inode, name } = key {
             *world.xattrs.entry(inode).or_default() += 1;
+            if let Some(kind) = AclKind::of(name) {
+                let list = List::parse(&row.0).ok().flatten();
+                world.acls.insert((inode, kind), list);
+            }
         }
     })
 }
@@ -368,11 +374,35 @@ fn bytes(world: &World, found: &mut Vec<Violation>) {
             format!("inode {id} has {xattrs} attributes and says {}", row.xattrs)
         });
     }
+    acls(world, found);
     let owners = world.inlines.keys().chain(world.xattrs.keys());
     for id in owners.filter(|id| !world.inodes.contains_key(id)) {
         found.push(Violation(format!(
             "bytes of inode {id}, which is not there"
         )));
+    }
+}
+
+/// Lists are valid and where the inode says; an access list says more than the mode, and no other.
+fn acls(world: &World, found: &mut Vec<Violation>) {
+    for (id, row) in &world.inodes {
+        let list = |kind| world.acls.get(&(*id, kind));
+        let (access, default) = (list(AclKind::Access), list(AclKind::Default));
+        let there = (access.is_some(), default.is_some());
+        say(found, there == (row.acls.access, row.acls.default), || {
+            format!("inode {id} has lists {there:?} and says {:?}", row.acls)
+        });
+        let fits = |list: &Option<List>| {
+            let list = list.as_ref().filter(|list| !list.is_mode());
+            list.is_some_and(|list| list.mode() == row.mode & 0o777)
+        };
+        say(found, access.is_none_or(fits), || {
+            format!("inode {id} has mode {:o} and list {access:?}", row.mode)
+        });
+        let fits = |list: &Option<List>| list.is_some() && row.is_directory();
+        say(found, default.is_none_or(fits), || {
+            format!("inode {id} is {:?}, its default list {default:?}", row.kind)
+        });
     }
 }
 

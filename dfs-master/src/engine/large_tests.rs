@@ -82,7 +82,11 @@ impl Bench {
             name: Name::new(b"large").expect("a name"),
             what: Make::File { open: false },
             mode: 0o644,
-            caller: Caller { uid: 0, gid: 0 },
+            caller: Caller {
+                uid: 0,
+                gid: 0,
+                umask: 0,
+            },
         };
         bench.change(make, Grant::Inode(FILE));
         let allocate = Change::Allocate {
@@ -294,7 +298,11 @@ fn a_large_file_is_cloned_in_bounded_steps_and_its_block_outlives_it() {
         name: Name::new(b"clone").expect("a name"),
         what: Make::File { open: false },
         mode: 0o644,
-        caller: Caller { uid: 0, gid: 0 },
+        caller: Caller {
+            uid: 0,
+            gid: 0,
+            umask: 0,
+        },
     };
     bench.change(make, Grant::Inode(CLONE));
     let mut done = 0;

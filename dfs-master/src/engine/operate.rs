@@ -4,10 +4,11 @@ use crate::{
     blocks::{allocate, commit, range, seal},
     engine::command::Grant,
     locks::held,
-    namespace::{link, lookup, make, open, rename, session, setattr, unlink, xattr},
+    namespace::{acl, link, lookup, make, open, rename, session, setattr, unlink, xattr},
     tables::txn::Txn,
 };
 use dfs_proto::{
+    attr::AclKind,
     change::{Change, Changed},
     error::FsError,
     id::SessionId,
@@ -37,10 +38,17 @@ pub fn operate(
             name,
             value,
             mode,
-        } => xattr::set(txn, now, *inode, name, value, *mode).map(Changed::Attr),
-        Change::RemoveXattr { inode, name } => {
-            xattr::remove(txn, now, *inode, name).map(Changed::Attr)
+            kill_set_group,
+        } => match AclKind::of(name) {
+            Some(kind) => acl::set(txn, now, *inode, kind, value, *kill_set_group),
+            None => xattr::set(txn, now, *inode, name, value, *mode),
         }
+        .map(Changed::Attr),
+        Change::RemoveXattr { inode, name } => match AclKind::of(name) {
+            Some(kind) => acl::remove(txn, now, *inode, kind),
+            None => xattr::remove(txn, now, *inode, name),
+        }
+        .map(Changed::Attr),
         Change::Open {
             inode,
             truncate,

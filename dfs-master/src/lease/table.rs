@@ -264,6 +264,13 @@ impl Leases {
         }
     }
 
+    /// Who holds leases on an inode.
+    pub fn holders(&mut self, inode: InodeId) -> Vec<SessionId> {
+        let held = self.shard(inode).get(&inode);
+        let holders = held.map(|held| held.holders.iter().map(|(one, _)| *one).collect());
+        holders.unwrap_or_default()
+    }
+
     /// A session holds these files open no more, or has ended.
     pub fn closed(&mut self, session: SessionId, inodes: &[InodeId]) {
         for inode in inodes {

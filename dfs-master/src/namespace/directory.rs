@@ -122,3 +122,19 @@ pub fn link_one(row: &mut InodeRow) -> Result<(), FsError> {
     row.links += 1;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_proto::time::Timestamp;
+
+    #[test]
+    fn an_inode_has_a_million_names_and_no_more() {
+        let mut row = InodeRow::new(FileKind::File, 0o644, (0, 0), Timestamp::EPOCH);
+        row.links = 999_999;
+        assert_eq!(link_one(&mut row), Ok(()));
+        assert_eq!(row.links, 1_000_000);
+        assert_eq!(link_one(&mut row), Err(FsError::TooManyLinks));
+        assert_eq!(row.links, 1_000_000);
+    }
+}

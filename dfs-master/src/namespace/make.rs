@@ -2,7 +2,7 @@
 
 use crate::{
     blocks::{inline, space},
-    namespace::{directory, open},
+    namespace::{acl, directory, open},
     quota,
     tables::{
         rows::InodeRow,
@@ -34,7 +34,7 @@ pub struct Request<'a> {
     pub name: &'a Name,
     /// What.
     pub what: &'a Make,
-    /// With which permission bits.
+    /// With which permission bits, at the most.
     pub mode: u16,
     /// For whom.
     pub caller: Caller,
@@ -64,6 +64,7 @@ pub fn make(txn: &mut Txn<'_>, now: Timestamp, request: Request<'_>) -> Result<C
         owner(&request, &above),
         now,
     );
+    acl::inherit(txn, (parent, &above), inode, &mut row, request.caller)?;
     row.rdev = rdev;
     row.quota = above.quota;
     row.links = 1;

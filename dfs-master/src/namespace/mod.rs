@@ -4,6 +4,7 @@
 //! Permissions are not checked here: the kernels that mount the file system do that. Everything else
 //! that POSIX says about an operation is.
 
+pub mod acl;
 pub mod directory;
 pub mod link;
 pub mod lookup;

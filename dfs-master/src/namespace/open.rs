@@ -46,8 +46,8 @@ pub fn open(
     if truncated {
         truncate::truncate(txn, now, inode, &mut row, 0)?;
     }
-    if kill_privileges {
-        truncate::drop_privileges(txn, inode, &mut row)?;
+    if truncated || kill_privileges {
+        truncate::drop_privileges(txn, inode, &mut row, kill_privileges)?;
         row.touch(now);
     }
     txn.put(inode, &row);

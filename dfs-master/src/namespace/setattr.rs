@@ -1,6 +1,10 @@
 //! chmod, chown, utimens, truncate: all that setattr can set, in one step.
 
-use crate::{blocks::truncate, namespace::directory, tables::txn::Txn};
+use crate::{
+    blocks::truncate,
+    namespace::{acl, directory},
+    tables::txn::Txn,
+};
 use dfs_proto::{
     attr::{Attr, MODE_MASK, SetAttr, SetTime},
     error::FsError,
@@ -22,13 +26,15 @@ pub fn setattr(
     }
     let new_owner = set.uid.is_some() || set.gid.is_some();
     // chown(2) takes the bits away for everyone; of a directory they mean something else.
-    if set.kill_privileges || (new_owner && !row.is_directory()) {
-        truncate::drop_privileges(txn, inode, &mut row)?;
+    let kill = set.kill_privileges || (new_owner && !row.is_directory());
+    if kill || set.size.is_some() {
+        truncate::drop_privileges(txn, inode, &mut row, kill)?;
     }
     row.uid = set.uid.unwrap_or(row.uid);
     row.gid = set.gid.unwrap_or(row.gid);
     if let Some(mode) = set.mode {
         row.mode = mode & MODE_MASK;
+        acl::chmod(txn, inode, &mut row)?;
     }
     row.touch(now);
     let moment = |time: SetTime| match time {

@@ -1,11 +1,11 @@
-//! Extended attributes.
+//! Extended attributes; those that are access-control lists are set and removed elsewhere (`acl`).
 
 use crate::{
     namespace::directory,
     tables::{
         damage::Damage,
         key::{Key, all},
-        rows::XattrRow,
+        rows::{InodeRow, XattrRow},
         txn::{Rows, Txn},
     },
 };
@@ -42,20 +42,43 @@ pub fn set(
     match (mode, there) {
         (XattrMode::Create, true) => return Err(FsError::Exists),
         (XattrMode::Replace, false) => return Err(FsError::NoAttribute),
-        (_, true) => {}
-        (_, false) => {
-            if list_bytes(&names(txn, inode)?) + name.len() + 1 > LIST_BYTES_MAX {
-                return Err(FsError::NoSpace(
-                    "an inode's attribute names have 64 KiB together".to_owned(),
-                ));
-            }
-            row.xattrs += 1;
-        }
+        _ => put(txn, inode, &mut row, name, value, there)?,
     }
-    txn.put((inode, name), &XattrRow(value.clone()));
     row.touch(now);
     txn.put(inode, &row);
     Ok(row.attr(inode))
+}
+
+/// Writes an attribute that is `there` already or not, and counts it. The caller writes the row of
+/// the inode.
+pub fn put(
+    txn: &mut Txn<'_>,
+    inode: InodeId,
+    row: &mut InodeRow,
+    name: &[u8],
+    value: &Bytes,
+    there: bool,
+) -> Result<(), FsError> {
+    if !there {
+        let taken = match row.xattrs {
+            0 => 0,
+            _ => list_bytes(&names(txn, inode)?),
+        };
+        if taken + name.len() + 1 > LIST_BYTES_MAX {
+            return Err(FsError::NoSpace(
+                "an inode's attribute names have 64 KiB together".to_owned(),
+            ));
+        }
+        row.xattrs += 1;
+    }
+    txn.put((inode, name), &XattrRow(value.clone()));
+    Ok(())
+}
+
+/// Takes away an attribute that is there. The caller writes the row of the inode.
+pub fn drop(txn: &mut Txn<'_>, inode: InodeId, row: &mut InodeRow, name: &[u8]) {
+    txn.delete::<XattrRow>((inode, name));
+    row.xattrs = row.xattrs.saturating_sub(1);
 }
 
 /// Removes an attribute.
@@ -70,8 +93,7 @@ pub fn remove(
     if !txn.has::<XattrRow>((inode, name))? {
         return Err(FsError::NoAttribute);
     }
-    txn.delete::<XattrRow>((inode, name));
-    row.xattrs = row.xattrs.saturating_sub(1);
+    drop(txn, inode, &mut row, name);
     row.touch(now);
     txn.put(inode, &row);
     Ok(row.attr(inode))

@@ -304,7 +304,7 @@ impl Master for MasterService {
         inode: InodeId,
         name: Bytes,
     ) -> Result<Logged<Bytes>, FsError> {
-        self.read(session, |view| xattr::get(view, inode, &name), |_| [])
+        self.read(session, |view| xattr::get(view, inode, &name), |_| [inode])
             .await
     }
 

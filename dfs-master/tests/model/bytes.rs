@@ -203,9 +203,7 @@ impl Plain {
             }
         }
         let inode = self.inode(id)?;
-        if file.kill_privileges {
-            inode.kill();
-        }
+        inode.kill(file.kill_privileges);
         inode.modify(file.mtime.min(now));
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Random commands that are often allowed, and often enough not.
 
-use crate::plain::{Bytes as Content, Plain};
+use crate::{
+    acls,
+    plain::{Bytes as Content, Plain},
+};
 use bytes::Bytes;
 use dfs_master::engine::command::{Act, Grant, Measured, ReplicaNews};
 use dfs_proto::{
@@ -330,6 +333,7 @@ impl Driver {
             caller: Caller {
                 uid: self.up_to(3),
                 gid: self.up_to(3),
+                umask: if self.one_in(2) { 0o022 } else { 0o077 },
             },
         };
         let inode = InodeId(self.id());
@@ -344,7 +348,9 @@ impl Driver {
         };
         let past = Timestamp::from_nanos(now.as_nanos() / 2);
         let set = SetAttr {
-            mode: self.one_in(4).then_some(0o6711),
+            mode: self
+                .one_in(3)
+                .then(|| if self.one_in(2) { 0o6711 } else { 0o640 }),
             uid: self.one_in(5).then_some(2),
             gid: self.one_in(5).then_some(3),
             size: self
@@ -358,6 +364,13 @@ impl Driver {
     }
 
     fn xattr(&mut self, plain: &Plain) -> Change {
+        if self.one_in(2) {
+            let inode = match self.one_in(2) {
+                true => self.of_kind(plain, true),
+                false => self.inode(plain),
+            };
+            return acls::change(&mut self.random, inode);
+        }
         let names: &[&'static [u8]] = &[b"user.a", b"user.b", b"security.capability"];
         let name = names.choose(&mut self.random).expect("there are some");
         let modes = [XattrMode::Any, XattrMode::Create, XattrMode::Replace];
@@ -370,6 +383,7 @@ impl Driver {
                 name,
                 value: Bytes::from(vec![1; usize::try_from(self.up_to(5)).expect("small")]),
                 mode: *modes.choose(&mut self.random).expect("there are some"),
+                kill_set_group: self.one_in(2),
             },
         }
     }

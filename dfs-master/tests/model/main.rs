@@ -2,6 +2,7 @@
 //! answers and equal state after every one, and the machine closed, or killed and replayed, at
 //! random.
 
+mod acls;
 mod bytes;
 mod driver;
 mod locks;
@@ -431,6 +432,10 @@ fn run(storage: Storage, seed: u64, steps: u32) {
         !pair.seen.contains_key(&seen)
     });
     assert!(wanted.is_empty(), "{wanted:?} of {:#?}", pair.seen);
+    for came in ["done", "Invalid", "NoDefaultAcl"] {
+        let seen = ("SetXattr".to_owned(), came.to_owned());
+        assert!(pair.seen.contains_key(&seen), "{:#?}", pair.seen);
+    }
 }
 
 /// Commands in the short run; `DFS_MODEL_STEPS` asks for another number.

@@ -3,10 +3,11 @@
 //! Written from what the operations promise and not from how they work, as simply as possible: every
 //! byte of a file is a cell that says which byte of which block it is.
 
+use crate::acls;
 use dfs_master::engine::command::{Act, Grant};
 use dfs_proto::{
     attr::{FileKind, SetAttr, SetTime},
-    change::{Caller, Change, Make, XattrMode},
+    change::{Caller, Change, Make},
     id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
     time::Timestamp,
@@ -130,9 +131,11 @@ impl Inode {
         }
     }
 
-    pub(crate) fn kill(&mut self) {
-        self.mode &= !0o4000;
-        if self.mode & 0o10 != 0 {
+    pub(crate) fn kill(&mut self, set_ids: bool) {
+        if set_ids {
+            self.mode &= !0o4000;
+        }
+        if set_ids && self.mode & 0o10 != 0 {
             self.mode &= !0o2000;
         }
         self.xattrs.remove(&b"security.capability"[..]);
@@ -151,7 +154,11 @@ impl Inode {
 impl Plain {
     pub(crate) fn format(now: Timestamp) -> Plain {
         let mut plain = Plain::default();
-        let caller = Caller { uid: 0, gid: 0 };
+        let caller = Caller {
+            uid: 0,
+            gid: 0,
+            umask: 0,
+        };
         let root = Inode::new(FileKind::Directory, 0o755, caller, now);
         plain.inodes.insert(InodeId::ROOT, root);
         plain
@@ -391,23 +398,12 @@ impl Plain {
                 name,
                 value,
                 mode,
+                kill_set_group,
             } => {
                 let inode = self.inode(*inode)?;
-                match (mode, inode.xattrs.contains_key(&name[..])) {
-                    (XattrMode::Create, true) => return Err("Exists"),
-                    (XattrMode::Replace, false) => return Err("NoAttribute"),
-                    _ => {}
-                }
-                inode.xattrs.insert(name.to_vec(), value.to_vec());
-                inode.touch(now);
-                Ok(())
+                acls::set_xattr(now, inode, (name, value), *mode, *kill_set_group)
             }
-            Change::RemoveXattr { inode, name } => {
-                let inode = self.inode(*inode)?;
-                inode.xattrs.remove(&name[..]).ok_or("NoAttribute")?;
-                inode.touch(now);
-                Ok(())
-            }
+            Change::RemoveXattr { inode, name } => acls::remove(now, self.inode(*inode)?, name),
             Change::Open {
                 inode,
                 truncate,
@@ -418,8 +414,8 @@ impl Plain {
                 if *truncate {
                     resize(now, inode, 0)?;
                 }
-                if *kill_privileges {
-                    inode.kill();
+                if *truncate || *kill_privileges {
+                    inode.kill(*kill_privileges);
                     inode.touch(now);
                 }
                 self.opens.insert((session, id));
@@ -509,6 +505,7 @@ impl Plain {
             }
             _ => {}
         }
+        acls::begin(&mut inode, &self.inodes[&parent], caller.umask);
         self.inodes.insert(id, inode);
     }
 
@@ -564,12 +561,14 @@ impl Plain {
             resize(now, inode, size)?;
         }
         let chown = set.uid.is_some() || set.gid.is_some();
-        if set.kill_privileges || chown && inode.kind != FileKind::Directory {
-            inode.kill();
+        let kill = set.kill_privileges || chown && inode.kind != FileKind::Directory;
+        if kill || set.size.is_some() {
+            inode.kill(kill);
         }
         inode.uid = set.uid.unwrap_or(inode.uid);
         inode.gid = set.gid.unwrap_or(inode.gid);
         inode.mode = set.mode.unwrap_or(inode.mode);
+        acls::after_chmod(inode);
         inode.touch(now);
         for (time, into) in [(set.atime, &mut inode.atime), (set.mtime, &mut inode.mtime)] {
             match time {

@@ -70,9 +70,7 @@ impl Plain {
         if grows {
             inode.size = range.end;
         }
-        if kill {
-            inode.kill();
-        }
+        inode.kill(kill);
         match mode == RangeMode::Extend && !grows {
             true => inode.touch(now),
             false => inode.modify(now),
@@ -121,9 +119,7 @@ impl Plain {
         }
         let inode = self.file(id)?;
         inode.size = inode.size.max(to.end);
-        if kill {
-            inode.kill();
-        }
+        inode.kill(kill);
         inode.modify(now);
         Ok(())
     }

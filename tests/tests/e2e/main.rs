@@ -9,6 +9,7 @@ mod names;
 mod pauses;
 mod posix;
 mod programs;
+mod rights;
 mod rot;
 mod space;
 mod tools;

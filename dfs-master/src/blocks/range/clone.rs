@@ -87,9 +87,7 @@ pub fn clone(
         share(txn, now, session, source, (inode, &mut row, to))?
     };
     row.size = row.size.max(to.start + bytes);
-    if request.kill_privileges {
-        truncate::drop_privileges(txn, inode, &mut row)?;
-    }
+    truncate::drop_privileges(txn, inode, &mut row, request.kill_privileges)?;
     row.modify(now);
     extents::recount(txn, stored, &row)?;
     txn.put(inode, &row);

@@ -50,9 +50,7 @@ pub fn fallocate(
     if grown {
         row.size = range.end;
     }
-    if kill_privileges {
-        truncate::drop_privileges(txn, inode, &mut row)?;
-    }
+    truncate::drop_privileges(txn, inode, &mut row, kill_privileges)?;
     match mode {
         RangeMode::Extend if !grown => row.touch(now),
         RangeMode::Extend | RangeMode::Punch | RangeMode::Zero => row.modify(now),

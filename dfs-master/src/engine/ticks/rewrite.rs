@@ -7,7 +7,6 @@ use crate::{
         leader::Leader,
         reader::{BlockRow, moves},
     },
-    lease::Touched,
     repair::{Rewrite, Stage},
 };
 use dfs_proto::{
@@ -15,7 +14,7 @@ use dfs_proto::{
     extent::BLOCK_BYTES_MAX,
     id::{BlockId, InodeId, MinionId, SessionId},
     minion::{BlockRange, Task},
-    session::Event,
+    session::{Event, Recall},
 };
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -231,28 +230,28 @@ async fn take_place(leader: &Leader, block: BlockId) -> Result<(), FsError> {
         let swap = RewriteStep::Swap(moves.to_vec());
         let changed = step(leader, block, rewrite.session, swap).await?;
         files += changed.len();
-        recall(leader, rewrite.session, changed);
+        recall(leader, changed);
     }
     let source = rewrite.source;
     tracing::debug!(%source, %block, files, "a worn block was rewritten");
     Ok(())
 }
 
-fn recall(leader: &Leader, session: SessionId, files: Vec<InodeId>) {
-    let touched = files.into_iter().map(|inode| Touched {
-        inode,
-        directory: false,
-        names: Vec::new(),
-        content: false,
-    });
-    let begun = {
-        let mut leases = leader.leases.lock();
-        let begun = leases.begin(session, touched.collect(), leader.now());
-        leases.end(&begun, false, leader.now());
-        begun
-    };
-    for (other, recall) in begun.recalls {
-        leader.seats.lock().tell(other, Event::Recall(recall));
+/// Has those who know where the bytes were ask again. What the files are has not changed, so nobody is
+/// waited for and leases stay.
+fn recall(leader: &Leader, files: Vec<InodeId>) {
+    for inode in files {
+        let holders = leader.leases.lock().holders(inode);
+        for session in holders {
+            let recall = Recall {
+                inode,
+                names: Vec::new(),
+                whole: false,
+                content: false,
+                writes: None,
+            };
+            leader.seats.lock().tell(session, Event::Recall(recall));
+        }
     }
 }
 

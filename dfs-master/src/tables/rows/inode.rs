@@ -2,7 +2,7 @@
 
 use crate::tables::{key::Key, row::Row};
 use dfs_proto::{
-    attr::{Attr, FileKind},
+    attr::{Acls, Attr, FileKind},
     id::{BlockId, InodeId},
     time::Timestamp,
 };
@@ -48,6 +48,8 @@ pub struct InodeRow {
     pub btime: Timestamp,
     /// Extended attributes.
     pub xattrs: u32,
+    /// Which access-control lists are among them.
+    pub acls: Acls,
     /// Counts the changes of content.
     pub data_version: u64,
     /// Counts the truncations.
@@ -88,6 +90,7 @@ impl InodeRow {
             ctime: now,
             btime: now,
             xattrs: 0,
+            acls: Acls::default(),
             data_version: 0,
             truncations: 0,
             parent: InodeId(0),
@@ -118,6 +121,7 @@ impl InodeRow {
             ctime: self.ctime,
             btime: self.btime,
             xattrs: self.xattrs,
+            acls: self.acls,
             data_version: self.data_version,
             truncations: self.truncations,
         }
