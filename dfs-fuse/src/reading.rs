@@ -8,7 +8,7 @@
 use crate::{
     answer::{Answers, Refuse, Request},
     attr,
-    invalidate::Invalidator,
+    forget::Invalidator,
     listing::{self, AFTER_DOT, AFTER_DOTS, OpenDirectory},
     root::Root,
 };

@@ -1,9 +1,9 @@
 //! Telling the kernel names and attributes, and for how long it may keep them.
 //!
 //! Each is told while nothing can be recalled ([`Dfs::vouch`]), and noted: the kernel takes it in a
-//! moment later, and what is recalled in that moment has to be forgotten twice (see `invalidate`).
+//! moment later, and what is recalled in that moment has to be forgotten twice (see `forget`).
 
-use crate::{attr, invalidate::Invalidator};
+use crate::{attr, forget::Invalidator};
 use dfs_client::{Dfs, Kept};
 use dfs_proto::{attr::Attr, id::InodeId, name::Name};
 use fuser::{FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry};

@@ -1,7 +1,7 @@
 //! Contents: files opened, read, written and synced.
 
 use super::shared::{Adapter, HeldFile, asked, done, named};
-use crate::{answer, attr, invalidate::Invalidator};
+use crate::{answer, attr, forget::Invalidator};
 use bytes::Bytes;
 use dfs_client::{Audience, Error, OpenHow, Seek};
 use dfs_proto::{change::Caller, error::FsError, extent::FileRange, id::InodeId};

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     answer::{self, Request as Asked},
-    invalidate::Invalidator,
+    forget::Invalidator,
 };
 use dfs_client::{Error, Locked, OpenFile};
 use dfs_proto::{

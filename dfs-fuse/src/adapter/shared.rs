@@ -4,8 +4,8 @@
 use crate::{
     answer::{Answers, Refuse, Request as Asked},
     attr, errno,
+    forget::Invalidator,
     handles::Handles,
-    invalidate::Invalidator,
     listing::OpenDirectory,
     reading::Reader,
     root::Root,

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     adapter::{Adapter, HeldFile},
     answer::Answers,
+    forget::Invalidator,
     handles::Handles,
-    invalidate::Invalidator,
     root::Root,
     settings::Settings,
 };

@@ -185,15 +185,7 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
             };
             format(txn, now, &row, (*uid, *gid), *mode)
         }
-        Act::Boot { log_end } => {
-            let mut numbers = txn.row::<NumbersRow>(())?.unwrap_or_default();
-            numbers.boot += 1;
-            txn.put((), &numbers);
-            let mut boots = txn.row::<BootsRow>(())?.unwrap_or_default();
-            boots.begin(numbers.boot, *log_end);
-            txn.put((), &boots);
-            Ok(Outcome::Booted(numbers.boot))
-        }
+        Act::Boot { log_end } => boot(txn, *log_end),
         Act::OpenSession {
             session,
             host,
@@ -216,16 +208,7 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
             before,
             blocks_max,
             rows_max,
-        } => {
-            let left = reclaim::trim_step(txn, now, *rows_max)?;
-            let left = session::clear_step(txn, now, left)?;
-            let blocks = reclaim::decide(txn, *before, *blocks_max)?;
-            let full = blocks.len() >= usize::try_from(*blocks_max).unwrap_or(usize::MAX);
-            Ok(Outcome::Reclaimed {
-                blocks,
-                more: left == 0 || full,
-            })
-        }
+        } => reclaim(txn, now, *before, (*blocks_max, *rows_max)),
         Act::Quota { directory, limits } => match limits {
             Some(limits) => quota::set::set(txn, *directory, *limits),
             None => quota::set::remove(txn, *directory),
@@ -250,6 +233,32 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
         } => rewrite(txn, now, (*session, *block), step),
         Act::Change { .. } => unreachable!("changes of sessions are carried out once, elsewhere"),
     }
+}
+
+fn boot(txn: &mut Txn<'_>, log_end: u64) -> Result<Outcome, FsError> {
+    let mut numbers = txn.row::<NumbersRow>(())?.unwrap_or_default();
+    numbers.boot += 1;
+    txn.put((), &numbers);
+    let mut boots = txn.row::<BootsRow>(())?.unwrap_or_default();
+    boots.begin(numbers.boot, log_end);
+    txn.put((), &boots);
+    Ok(Outcome::Booted(numbers.boot))
+}
+
+fn reclaim(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    before: Timestamp,
+    (blocks_max, rows_max): (u32, u32),
+) -> Result<Outcome, FsError> {
+    let left = reclaim::trim_step(txn, now, rows_max)?;
+    let left = session::clear_step(txn, now, left)?;
+    let blocks = reclaim::decide(txn, before, blocks_max)?;
+    let full = blocks.len() >= usize::try_from(blocks_max).unwrap_or(usize::MAX);
+    Ok(Outcome::Reclaimed {
+        blocks,
+        more: left == 0 || full,
+    })
 }
 
 fn rewrite(

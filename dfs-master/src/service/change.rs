@@ -36,31 +36,14 @@ impl Leader {
             _ => Grant::Nothing,
         };
         let ends = matches!(change, Change::EndSession);
-        let made = match (&change, &grant) {
-            (Change::Make { what, .. }, Grant::Inode(inode)) => {
-                Some((*inode, matches!(what, Make::Directory)))
-            }
-            _ => None,
-        };
+        let made = made(&change, &grant);
         let opens = match &change {
             Change::Open { inode, .. } | Change::Lock { inode, .. } => {
                 self.lend_opened(session, *inode).await
             }
             _ => false,
         };
-        // Who made or emptied a file is left alone with it.
-        let alone = match (&change, &made) {
-            (
-                Change::Open {
-                    inode, truncate, ..
-                },
-                _,
-            ) => truncate.then_some(*inode),
-            (Change::Make { what, .. }, Some((inode, _))) => {
-                (*what == Make::File { open: true }).then_some(*inode)
-            }
-            _ => None,
-        };
+        let alone = left_alone(&change, made);
         let closed = match &change {
             Change::Close { inodes } => inodes.clone(),
             _ => Vec::new(),
@@ -126,6 +109,32 @@ impl Leader {
             turn: block.0,
         };
         choose(&candidates, &wish).map(|replicas| Grant::Block { block, replicas })
+    }
+}
+
+/// The inode that a change makes, and whether it is a directory.
+fn made(change: &Change, grant: &Grant) -> Option<(InodeId, bool)> {
+    match (change, grant) {
+        (Change::Make { what, .. }, Grant::Inode(inode)) => {
+            Some((*inode, matches!(what, Make::Directory)))
+        }
+        _ => None,
+    }
+}
+
+/// The file that a session which makes a change is left alone with: one that it makes or empties.
+fn left_alone(change: &Change, made: Option<(InodeId, bool)>) -> Option<InodeId> {
+    match change {
+        Change::Open {
+            inode,
+            truncate: true,
+            ..
+        } => Some(*inode),
+        Change::Make {
+            what: Make::File { open: true },
+            ..
+        } => made.map(|(inode, _)| inode),
+        _ => None,
     }
 }
 

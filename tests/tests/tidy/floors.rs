@@ -95,8 +95,8 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-fuse",
         &[
-            (0, &["settings", "errno", "attr", "looks"]),
-            (1, &["answer", "handles", "listing", "invalidate", "root"]),
+            (0, &["settings", "errno", "attr"]),
+            (1, &["answer", "handles", "listing", "forget", "root"]),
             (2, &["reading", "tell"]),
             (3, &["adapter"]),
             (4, &["mount"]),

@@ -60,10 +60,7 @@ fn a_file_handle_is_good_as_long_as_the_file_is() {
         assert_eq!(inside(mount).expect("opens"), "more");
     }
     let found = kernel::handle_of(&mounts[1].join("elsewhere")).expect("there");
-    assert_eq!(
-        found, of_file,
-        "the handle of an inode is the same everywhere"
-    );
+    assert_eq!(found, of_file, "it is the same everywhere");
     let number = fs::metadata(mounts[1].join("elsewhere"))
         .expect("there")
         .ino();

@@ -9,7 +9,7 @@
 //! The kernel takes an answer in a moment after it was written, in the task that asked. So what was
 //! told just now is forgotten twice: at once, and once more when that moment has passed.
 
-use crate::looks::{Looking, Looks};
+use super::looks::{Looking, Looks};
 use dfs_client::Audience;
 use dfs_proto::{extent::FileRange, id::InodeId, name::Name, session::Recall};
 use fuser::{INodeNo, Notifier};

@@ -1,0 +1,6 @@
+//! What the kernel must forget, and when it may be told to.
+
+mod invalidate;
+mod looks;
+
+pub(crate) use invalidate::Invalidator;
