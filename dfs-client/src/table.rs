@@ -88,6 +88,9 @@ impl Table {
             file.learn(view, index);
             return (file.clone(), seen);
         }
+        if let Some(lost) = known {
+            lost.lose();
+        }
         let inode = view.attr.inode;
         let file = Arc::new(File::new(core.clone(), session.clone(), view, index));
         let seen = file.hold();
@@ -168,6 +171,9 @@ impl Table {
                 }
             }
         }
+        // What the kernel has of those that are lost was never sent.
+        let lost = gone.iter().filter(|file| file.check_lost().is_err());
+        lost.for_each(|file| file.lose());
         let again = !stay.is_empty();
         self.idle.lock().extend(stay);
         let outcome = close(core, &gone).await;

@@ -241,6 +241,9 @@ async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>
         }
         if file.is_idle() {
             table.forget(&file);
+            if file.check_lost().is_err() {
+                file.lose();
+            }
             continue;
         }
         if !file.can_move() {

@@ -1,4 +1,5 @@
-//! Attributes are set in order with what was written: after all that came before is committed.
+//! Attributes are set in order with what was written: after all that came before is committed, also
+//! what is cut off next, because until that is done it is there for whoever reads.
 
 use super::state::File;
 use crate::{
@@ -15,9 +16,6 @@ use std::sync::Arc;
 impl File {
     /// Sets attributes, size included.
     pub(crate) async fn setattr(self: &Arc<Self>, set: SetAttr) -> Result<Attr, Error> {
-        if let Some(size) = set.size {
-            self.forget_beyond(size);
-        }
         self.flush().await?;
         let _lane = self.lane.lock().await;
         // What another thread wrote meanwhile and a flush took has its place before.
@@ -45,7 +43,6 @@ impl File {
         self: &Arc<Self>,
         kill_privileges: bool,
     ) -> Result<(View, Source), Error> {
-        self.forget_beyond(0);
         self.flush().await?;
         let _lane = self.lane.lock().await;
         self.commit_held(false).await?;
@@ -61,11 +58,5 @@ impl File {
         self.learn(view.clone(), told.source.index);
         self.is_claimed(told.source, told.writes);
         Ok((view, told.source))
-    }
-
-    /// What is dirty at and beyond `size` need not be sent: it is cut off next.
-    fn forget_beyond(&self, size: u64) {
-        let gone = self.state.lock().dirty.cut(size);
-        self.core.give_back(gone);
     }
 }

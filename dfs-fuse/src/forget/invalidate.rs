@@ -1,13 +1,15 @@
 //! What the kernel must forget.
 //!
 //! Attributes are forgotten on the spot: the notification that names no pages takes no lock that an
-//! operation could hold. Forgetting pages waits for every read of those pages that is in flight, and
+//! operation could hold. Forgetting pages waits for every read and write that holds one of them, and
 //! forgetting a name waits for the operations on its directory: threads of their own do that, never
 //! one that answers requests. Where an operation of this mount holds the directory it is not waited
 //! for, because it may be waiting for the very change that the name has to be forgotten for.
 //!
-//! The kernel takes an answer in a moment after it was written, in the task that asked. So what was
-//! told just now is forgotten twice: at once, and once more when that moment has passed.
+//! The kernel takes names, and attributes after a change, in a moment after they were written, in the
+//! task that asked. So what was told just now is forgotten twice: at once, and once more when that
+//! moment has passed. (The answer to a question for attributes it takes in only if it was told nothing
+//! meanwhile: see `looks`.)
 
 use super::looks::{Looking, Looks};
 use dfs_client::Audience;

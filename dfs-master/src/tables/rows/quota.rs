@@ -86,7 +86,7 @@ mod tests {
         golden::check(
             InodeId(5),
             &UncountedRow { after: 300 },
-            "590000000000000005",
+            "5a0000000000000005",
             "01ac02",
         );
     }

@@ -125,8 +125,7 @@ impl Player {
         let register = self.random.random_range(0..self.registers.len());
         let what = self.random.random_range(0..10);
         match (self.registers[register].replaced, what) {
-            (false, 0) => self.truncate_and_write(register),
-            (false, 1) => self.write_in_place(register),
+            (false, 0..=1) => self.write_in_place(register),
             (false, 2) => self.write_through_held(register),
             (true, 0..=2) if self.replaces(register) => self.replace(register),
             (_, 0..=5) => self.read(register, "open and read", 0),
@@ -140,19 +139,6 @@ impl Player {
         self.written += 1;
         let value = self.number << 32 | self.written;
         (value, content(value, self.registers[register].bytes))
-    }
-
-    fn truncate_and_write(&mut self, register: usize) -> io::Result<()> {
-        let (value, content) = self.next_value(register);
-        let start = self.now();
-        let file = OpenOptions::new()
-            .write(true)
-            .truncate(true)
-            .open(self.path(register))?;
-        self.wrote(register, (start, self.now()), "open O_TRUNC", ABSENT);
-        let start = self.now();
-        self.write_and_close(register, file, &content)
-            .map(|end| self.wrote(register, (start, end), "write after O_TRUNC", value))
     }
 
     fn write_in_place(&mut self, register: usize) -> io::Result<()> {
