@@ -3,7 +3,7 @@
 use super::shared::{Adapter, HeldFile, asked, done, named};
 use crate::{answer, attr, forget::Invalidator};
 use bytes::Bytes;
-use dfs_client::{Audience, Error, OpenHow, Seek};
+use dfs_client::{Error, OpenHow, Seek};
 use dfs_proto::{change::Caller, error::FsError, extent::FileRange, id::InodeId};
 use fuser::{
     Errno, FileHandle, FopenFlags, INodeNo, LockOwner, OpenFlags, ReplyCreate, ReplyData,
@@ -52,7 +52,7 @@ impl Written {
             range.start = range.start.min(self.offset);
             range.end = range.end.max(self.offset + len);
         }
-        self.invalidator.forget_bytes(self.inode, range).await;
+        self.invalidator.written(self.inode, range).await;
     }
 }
 

@@ -161,6 +161,12 @@ impl Invalidator {
         self.shared.looks.drops(inode);
     }
 
+    /// The kernel forgets what it has in place of what a write brought, before that is answered.
+    pub(crate) async fn written(&self, inode: InodeId, range: FileRange) {
+        self.shared.looks.forgets_written(inode);
+        Shared::forget_range(self.shared.clone(), inode, range).await;
+    }
+
     /// How often the kernel forgot pages of a file; more often than it did where that is not remembered,
     /// and nothing if it did a moment ago.
     pub(crate) fn forgot(&self, inode: InodeId) -> Option<u64> {
@@ -250,7 +256,10 @@ impl Audience for Invalidator {
 
     fn forget_bytes(&self, inode: InodeId, range: FileRange) -> BoxFuture<'static, bool> {
         let shared = self.shared.clone();
-        Box::pin(async move { Shared::forget_range(shared, inode, range).await })
+        Box::pin(async move {
+            shared.looks.forgets(inode);
+            Shared::forget_range(shared, inode, range).await
+        })
     }
 
     fn forget_all(
@@ -437,6 +446,7 @@ impl Shared {
     }
 
     fn tell(&self, inode: InodeId, offset: i64) {
+        self.looks.forgets(inode);
         self.tell_part(inode, offset, 0);
     }
 
@@ -444,7 +454,6 @@ impl Shared {
         let Some(kernel) = self.kernel.get() else {
             return;
         };
-        self.looks.forgets(inode);
         // ENOENT: the kernel has forgotten the inode by itself. ENODEV: the mount has ended.
         if let Err(error) = kernel
             .notifier

@@ -99,13 +99,19 @@ impl Look {
         }
     }
 
-    /// The kernel is told to forget.
+    /// The kernel is told to forget, and that can come in between a write's bytes and its request.
     fn forget(&mut self, now: Instant) {
+        self.last = Some(now);
+        self.forget_written(now);
+    }
+
+    /// The kernel is told to forget what a write has replaced, before that is answered: no other write
+    /// of these bytes is under way.
+    fn forget_written(&mut self, now: Instant) {
         let unsure = self.attributes.is_some() && !self.has_taken_in(now);
         self.in_vain = unsure || (self.in_vain && self.attributes.is_none());
         self.attributes = None;
         self.forgot += 1;
-        self.last = Some(now);
     }
 
     fn is_past(&self, now: Instant) -> bool {
@@ -200,6 +206,13 @@ impl Looks {
     pub(crate) fn forgets(&self, inode: InodeId) {
         if let Some(look) = self.0.lock().inodes.get_mut(&inode) {
             look.forget(Instant::now());
+        }
+    }
+
+    /// As [`Looks::forgets`], what a write that is not answered yet has replaced.
+    pub(crate) fn forgets_written(&self, inode: InodeId) {
+        if let Some(look) = self.0.lock().inodes.get_mut(&inode) {
+            look.forget_written(Instant::now());
         }
     }
 }
