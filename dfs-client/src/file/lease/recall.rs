@@ -14,9 +14,9 @@ const COMMIT_WAIT: Duration = Duration::from_secs(20);
 const FORGET_WAIT: Duration = Duration::from_secs(1);
 
 impl File {
-    /// Others want to know what was written (and its `bytes` will change, or may): no more is written
-    /// from now on without asking, until [`File::give_up`].
-    /// Answers whether others have bytes to forget, and then forget the attributes with them.
+    /// Others want to know what was written, or are about to change the file and, perhaps, its
+    /// `bytes`: nothing more is written until [`File::give_up`]. Answers whether the audience has bytes
+    /// to forget; it forgets the attributes with them.
     pub(crate) fn is_recalled(&self, bytes: bool) -> bool {
         let leased = self.is_leased();
         let mut state = self.state.lock();
