@@ -3,7 +3,7 @@
 use crate::{
     core::Core,
     error::Error,
-    file::{File, Seek},
+    file::{File, Seek, Use, Waiting},
     read::Window,
     table::Table,
 };
@@ -72,6 +72,11 @@ impl OpenFile {
         self.file.inode
     }
 
+    /// Whether nobody else of this client has the file open.
+    pub fn is_alone(&self) -> bool {
+        self.file.is_alone()
+    }
+
     /// The attributes, with what is written and not yet committed, as they were last heard of.
     pub fn attr(&self) -> Attr {
         self.file.attr()
@@ -80,21 +85,40 @@ impl OpenFile {
     /// At most `len` bytes from `offset`, if they are at hand; shorter only at the end of the
     /// file. Never waits, so that it can be answered on a FUSE thread.
     pub fn try_read(&self, offset: u64, len: u32) -> Option<Result<Bytes, Error>> {
+        self.try_read_for(Use::Once, offset, len)
+    }
+
+    /// As [`OpenFile::try_read`], of bytes that the audience keeps.
+    pub fn try_read_kept(&self, offset: u64, len: u32) -> Option<Result<Bytes, Error>> {
+        self.file.is_read(FileRange::of(offset, u64::from(len)));
+        self.try_read_for(Use::Kept, offset, len)
+    }
+
+    fn try_read_for(&self, how: Use, offset: u64, len: u32) -> Option<Result<Bytes, Error>> {
         let range = FileRange::of(offset, u64::from(len));
         if let Err(lost) = self.file.check_lost() {
             return Some(Err(lost));
         }
-        let bytes = self.file.try_read(range)?;
+        let bytes = self.file.try_read(range, how)?;
         self.look_ahead(range);
         Some(Ok(bytes))
     }
 
     /// At most `len` bytes from `offset`; shorter only at the end of the file.
     pub async fn read(&self, offset: u64, len: u32) -> Result<Bytes, Error> {
+        self.read_for(Use::Once, offset, len).await
+    }
+
+    /// As [`OpenFile::read`], of bytes that the audience keeps.
+    pub async fn read_kept(&self, offset: u64, len: u32) -> Result<Bytes, Error> {
+        self.read_for(Use::Kept, offset, len).await
+    }
+
+    async fn read_for(&self, how: Use, offset: u64, len: u32) -> Result<Bytes, Error> {
         let range = FileRange::of(offset, u64::from(len));
         self.file.check_lost()?;
         let sequential = self.look_ahead(range);
-        let read = self.file.read(range, sequential);
+        let read = self.file.read(range, how, sequential);
         self.in_time("a read", read).await
     }
 
@@ -151,6 +175,12 @@ impl OpenFile {
         put.transpose()
     }
 
+    /// A write has come, into bytes that the audience may keep; it is not answered before what is
+    /// returned is dropped.
+    pub fn waits(&self, offset: u64, len: u32) -> Waiting {
+        self.file.waits(FileRange::of(offset, u64::from(len)))
+    }
+
     /// As [`OpenFile::try_write`], for bytes that were changed through a mapping some time ago and
     /// that nobody is told to be written yet. The kernel may send them in order to forget them, and
     /// waits: so they are taken in whoever else has the file.
@@ -176,7 +206,6 @@ impl OpenFile {
         data: &[u8],
         kill_privileges: bool,
     ) -> Result<u64, Error> {
-        let _waiting = self.file.waits(FileRange::of(offset, data.len() as u64));
         let mut at = None;
         // A bounded part at a time, so that the budget can be smaller than one write.
         for part in data.chunks(PART_BYTES) {

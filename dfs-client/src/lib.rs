@@ -22,7 +22,7 @@ mod write;
 
 pub use audience::Audience;
 pub use error::Error;
-pub use file::Seek;
+pub use file::{Seek, Waiting};
 pub use fs::{Dfs, OpenHow, Opened};
 pub use handle::OpenFile;
 pub use locks::Locked;

@@ -1,6 +1,6 @@
 //! copy_file_range: a copy that moves no bytes where it can, and else as few as that takes.
 
-use super::state::File;
+use super::{load::Use, state::File};
 use crate::{error::Error, link::Told};
 use dfs_proto::{
     change::{Change, Changed},
@@ -112,7 +112,7 @@ impl File {
     /// Reads and writes.
     async fn copy_part(self: &Arc<Self>, source: &Arc<File>, part: Part) -> Result<u64, Error> {
         let range = FileRange::of(part.from, part.len.min(COPY_BYTES));
-        let bytes = source.read(range, false).await?;
+        let bytes = source.read(range, Use::Once, false).await?;
         if !bytes.is_empty() {
             self.write(Some(part.at), &bytes, part.kill_privileges)
                 .await?;

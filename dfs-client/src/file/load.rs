@@ -28,6 +28,15 @@ pub(super) enum Unplanned {
     Unknown(u64),
 }
 
+/// What becomes of bytes that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// The audience keeps them until it is told to forget them.
+    Kept,
+    /// They are used once.
+    Once,
+}
+
 /// What a read has to do before it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
@@ -46,8 +55,8 @@ impl File {
     }
 
     /// The bytes of `range`, if they are all in memory; shorter at the end of the file.
-    pub(crate) fn try_read(&self, range: FileRange) -> Option<Bytes> {
-        if self.admission(range) != Admission::Answer {
+    pub(crate) fn try_read(&self, range: FileRange, how: Use) -> Option<Bytes> {
+        if self.admission(range, how) != Admission::Answer {
             return None;
         }
         let plan = self.state.lock().plan(range).ok()?;
@@ -65,15 +74,20 @@ impl File {
 
     /// The bytes of `range`; shorter at the end of the file. Where bytes must be fetched, what is
     /// around them is fetched too if `sequential`.
-    pub(crate) async fn read(&self, range: FileRange, sequential: bool) -> Result<Bytes, Error> {
+    pub(crate) async fn read(
+        &self,
+        range: FileRange,
+        how: Use,
+        sequential: bool,
+    ) -> Result<Bytes, Error> {
         let until = Instant::now() + self.core.settings.operation_timeout;
         let mut failed: Option<(BlockId, Unread)> = None;
         let mut wait = Duration::from_millis(10);
         loop {
-            match self.admission(range) {
+            match self.admission(range, how) {
                 Admission::Answer => {}
                 Admission::Wait => {
-                    let answered = |file: &File| file.admission(range) != Admission::Wait;
+                    let answered = |file: &File| file.admission(range, how) != Admission::Wait;
                     self.wait_until(answered, until, "a change elsewhere")
                         .await?;
                     continue;
@@ -114,9 +128,10 @@ impl File {
     }
 
     /// Whether a read of `range` can be answered from what is known now.
-    fn admission(&self, range: FileRange) -> Admission {
+    fn admission(&self, range: FileRange, how: Use) -> Admission {
         if let Some(forgetting) = &mut self.state.lock().forgetting {
-            return match forgetting.answers(range) {
+            // The change that it is for waits for this, too.
+            return match how == Use::Once || forgetting.answers(range) {
                 true => Admission::Answer,
                 false => Admission::Wait,
             };

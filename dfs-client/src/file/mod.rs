@@ -18,6 +18,8 @@ mod setattr;
 mod state;
 mod sync;
 
+pub use lease::Waiting;
+pub(crate) use load::Use;
 pub(crate) use locks::is_locked;
 pub use seek::Seek;
 pub(crate) use state::File;

@@ -1,6 +1,10 @@
 //! The state of an open file, and what can be said about it without waiting.
 
-use super::{content::Content, lease::Forgetting, locks::Locks};
+use super::{
+    content::Content,
+    lease::{Forgetting, Write},
+    locks::Locks,
+};
 use crate::{
     core::Core,
     error::Error,
@@ -117,8 +121,10 @@ pub(super) struct State {
     pub(super) sharing: bool,
     /// What others have yet to forget before the content may change.
     pub(super) forgetting: Option<Forgetting>,
-    /// Writes that wait, and whose pages the kernel may hold.
-    pub(super) waiting: Vec<FileRange>,
+    /// Writes that are not answered yet.
+    pub(super) waiting: Vec<Write>,
+    /// How many there were so far.
+    pub(super) waited: u64,
 }
 
 /// A file that is open.
@@ -169,6 +175,7 @@ impl File {
             sharing: false,
             forgetting: None,
             waiting: Vec::new(),
+            waited: 0,
             attr: view.attr,
         };
         File {
@@ -198,6 +205,11 @@ impl File {
         let mut state = self.state.lock();
         state.handles -= 1;
         state.handles == 0
+    }
+
+    /// Whether one handle has it open, and no other.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.state.lock().handles == 1
     }
 
     /// Whether nobody has it open and nothing of it is left to be sent.

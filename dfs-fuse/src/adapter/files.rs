@@ -1,9 +1,12 @@
 //! Contents: files opened, read, written and synced.
 
 use super::shared::{Adapter, HeldFile, asked, done, named};
-use crate::{answer, attr, forget::Invalidator};
+use crate::{
+    answer, attr,
+    forget::{Asks, Invalidator},
+};
 use bytes::Bytes;
-use dfs_client::{Error, OpenHow, Seek};
+use dfs_client::{Error, OpenHow, Opened, Seek, Waiting};
 use dfs_proto::{change::Caller, error::FsError, extent::FileRange, id::InodeId};
 use fuser::{
     Errno, FileHandle, FopenFlags, INodeNo, LockOwner, OpenFlags, ReplyCreate, ReplyData,
@@ -32,6 +35,8 @@ struct Written {
     forgot: Option<u64>,
     offset: u64,
     len: u32,
+    /// Where it goes through the kernel's pages.
+    waiting: Option<Waiting>,
 }
 
 impl Written {
@@ -52,7 +57,8 @@ impl Written {
             range.start = range.start.min(self.offset);
             range.end = range.end.max(self.offset + len);
         }
-        self.invalidator.written(self.inode, range).await;
+        let may_hold = || self.waiting.as_ref().is_some_and(Waiting::may_hold);
+        self.invalidator.written(self.inode, range, may_hold).await;
     }
 }
 
@@ -79,25 +85,24 @@ impl Adapter {
         let synced = sync_of(flags.0);
         let (dfs, files) = (self.dfs.clone(), self.files.clone());
         let invalidator = self.invalidator.clone();
-        let work = async move { dfs.open(asked.inode, how).await };
+        let work = async move {
+            let opened = dfs.open(asked.inode, how).await?;
+            let keeps = opens(&invalidator, &opened).await;
+            Ok((opened, keeps))
+        };
         self.answers
-            .later(asked, reply, work, move |reply, opened| {
+            .later(asked, reply, work, move |reply, (opened, keeps)| {
                 let mut flags = FopenFlags::empty();
-                if opened.attrs_changed {
-                    invalidator.attributes(asked.inode);
-                } else if opened.keep_cache {
-                    flags |= FopenFlags::FOPEN_KEEP_CACHE;
-                }
-                if !flags.contains(FopenFlags::FOPEN_KEEP_CACHE) {
-                    invalidator.drops_pages(asked.inode);
-                }
-                flags.set(FopenFlags::FOPEN_DIRECT_IO, append && !reads_only);
+                flags.set(FopenFlags::FOPEN_KEEP_CACHE, keeps);
+                let direct = append && !reads_only;
+                flags.set(FopenFlags::FOPEN_DIRECT_IO, direct);
                 // Who has written nothing need not wait for anything at close, but a close unlocks.
                 let may_be_locked = opened.file.may_be_locked();
                 flags.set(FopenFlags::FOPEN_NOFLUSH, reads_only && !may_be_locked);
                 let held = HeldFile {
                     file: opened.file,
                     synced,
+                    direct,
                 };
                 reply.opened(files.insert(held), flags);
             });
@@ -137,7 +142,12 @@ impl Adapter {
         self.answers
             .later(asked, reply, work, move |reply, (attr, file)| {
                 let synced = sync_of(flags);
-                let handle = files.insert(HeldFile { file, synced });
+                let direct = append;
+                let handle = files.insert(HeldFile {
+                    file,
+                    synced,
+                    direct,
+                });
                 let mut flags = FopenFlags::FOPEN_KEEP_CACHE;
                 flags.set(FopenFlags::FOPEN_DIRECT_IO, append);
                 let opened = (handle, flags);
@@ -151,20 +161,32 @@ impl Adapter {
         &self,
         inode: INodeNo,
         handle: FileHandle,
-        offset: u64,
-        size: u32,
+        (offset, size): (u64, u32),
+        flags: OpenFlags,
         reply: ReplyData,
     ) {
         let asked = asked("read", inode);
         let Some(held) = self.files.get(handle) else {
             return reply.error(Errno::EBADF);
         };
-        let looking = self.invalidator.looks(asked.inode, false);
-        match held.file.try_read(offset, size) {
+        let kept = !held.direct && flags.0 & libc::O_DIRECT == 0;
+        let len = if kept { u64::from(size) } else { 0 };
+        let asks = Asks::Pages(FileRange::of(offset, len));
+        let looking = self.invalidator.looks(asked.inode, asks);
+        let at_hand = match kept {
+            true => held.file.try_read_kept(offset, size),
+            false => held.file.try_read(offset, size),
+        };
+        match at_hand {
             Some(Ok(bytes)) => reply.data(&bytes),
             Some(Err(error)) => answer::refuse(asked, reply, &error),
             None => {
-                let work = async move { held.file.read(offset, size).await };
+                let work = async move {
+                    match kept {
+                        true => held.file.read_kept(offset, size).await,
+                        false => held.file.read(offset, size).await,
+                    }
+                };
                 self.answers.later(asked, reply, work, |reply, bytes| {
                     reply.data(&bytes);
                     drop(looking);
@@ -197,12 +219,14 @@ impl Adapter {
         }
         let sync = sync_of(flags.0);
         let len = u32::try_from(data.len()).expect("a request is at most a few MiB");
+        let direct = held.direct || flags.0 & libc::O_DIRECT != 0;
         let written = Written {
             invalidator: self.invalidator.clone(),
             inode: asked.inode,
             forgot: self.invalidator.forgot(asked.inode),
             offset,
             len,
+            waiting: (!direct).then(|| held.file.waits(offset, len)),
         };
         let wrote = move |reply: ReplyWrite, ()| reply.written(len);
         if sync.is_none() {
@@ -291,6 +315,23 @@ impl Adapter {
                 None => reply.error(Errno::ENXIO),
             });
     }
+}
+
+/// Has the kernel forget what is not so at an open; answers whether it keeps its pages then.
+async fn opens(invalidator: &Invalidator, opened: &Opened) -> bool {
+    let inode = opened.attr.inode;
+    if opened.attrs_changed {
+        invalidator.attributes(inode);
+    } else if opened.keep_cache {
+        return true;
+    }
+    // The kernel would forget its pages by itself, at a moment that is not known here, and somebody
+    // else may be writing.
+    if !opened.file.is_alone() && invalidator.pages_but_written(inode).await {
+        return true;
+    }
+    invalidator.drops_pages(inode, opened.file.is_alone());
+    false
 }
 
 /// Whether writes are to be synced, and then whether data only.

@@ -11,7 +11,7 @@
 //! moment has passed. (The answer to a question for attributes it takes in only if it was told nothing
 //! meanwhile: see `looks`.)
 
-use super::looks::{Looking, Looks};
+use super::looks::{Asks, Looking, Looks};
 use dfs_client::Audience;
 use dfs_proto::{extent::FileRange, id::InodeId, name::Name, session::Recall};
 use fuser::{INodeNo, Notifier};
@@ -23,11 +23,20 @@ use std::{
     io::{self, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 use tokio::{sync::oneshot, time::Instant};
+
+/// The bytes of a file.
+const ALL: FileRange = FileRange {
+    start: 0,
+    end: u64::MAX,
+};
 
 /// An offset below zero says that only the attributes are meant.
 const ATTRIBUTES_ONLY: i64 = -1;
@@ -39,9 +48,13 @@ const NAMES_WAIT: Duration = Duration::from_secs(5);
 /// Threads that forget names: one that waits for a directory does not hold up the others.
 const NAME_THREADS: usize = 4;
 
-/// A thread that was seen waiting for a page so often, with so much time between, waits for a write.
+/// A thread that was seen waiting for a page so often, with so much time between, waits for a write,
+/// or for a reader that does not get to run.
 const HELD_UP_LOOKS: u32 = 2;
 const LOOK: Duration = Duration::from_millis(3);
+
+/// A write that has come waits so long for a reader of its pages that does not get to run.
+const READER_WAIT: Duration = Duration::from_millis(300);
 
 /// The kernel has taken in an answer so long after it was written, and is asked to forget it again
 /// where less has passed.
@@ -152,36 +165,59 @@ impl Invalidator {
     }
 
     /// The kernel asks for attributes or bytes of a file, until what is returned is dropped.
-    pub(crate) fn looks(&self, inode: InodeId, attributes: bool) -> Looking {
-        self.shared.looks.begin(inode, attributes)
+    pub(crate) fn looks(&self, inode: InodeId, asks: Asks) -> Looking {
+        self.shared.looks.begin(inode, asks)
     }
 
-    /// The kernel is about to forget the pages of a file, because an open does not keep them.
-    pub(crate) fn drops_pages(&self, inode: InodeId) {
-        self.shared.looks.drops(inode);
+    /// The kernel is about to forget the pages of a file, because an open does not keep them; others
+    /// have the file open, or it is opened `alone`.
+    pub(crate) fn drops_pages(&self, inode: InodeId, alone: bool) {
+        self.shared.looks.opens(inode, alone);
     }
 
-    /// The kernel forgets what it has in place of what a write brought, before that is answered.
-    pub(crate) async fn written(&self, inode: InodeId, range: FileRange) {
-        self.shared.looks.forgets_written(inode);
-        Shared::forget_range(self.shared.clone(), inode, range).await;
+    /// The kernel forgets what it has in place of what a write brought, before that is answered; the
+    /// write may hold pages itself, or not.
+    pub(crate) async fn written(
+        &self,
+        inode: InodeId,
+        range: FileRange,
+        may_hold: impl Fn() -> bool,
+    ) {
+        let since = Instant::now();
+        self.shared.looks.forgets(inode);
+        while !Shared::forget_range(self.shared.clone(), inode, range).await {
+            // What the write holds itself has nothing in it.
+            if may_hold() {
+                return;
+            }
+            if since.elapsed() >= READER_WAIT {
+                tracing::debug!(%inode, "the kernel does not forget what was written over");
+                return;
+            }
+        }
     }
 
     /// How often the kernel forgot pages of a file; more often than it did where that is not remembered,
     /// and nothing if it did a moment ago.
     pub(crate) fn forgot(&self, inode: InodeId) -> Option<u64> {
-        self.shared.looks.forgot(inode)
+        self.shared.looks.dropped(inode)
     }
 
     /// The kernel's attributes of `inode` are forgotten when this returns.
     pub(crate) fn attributes(&self, inode: InodeId) {
-        self.shared.tell(inode, ATTRIBUTES_ONLY);
+        self.shared.tell_attributes(inode);
     }
 
     /// The kernel looks this name up again before it uses it, as soon as nobody holds the directory.
     pub(crate) fn name(&self, parent: InodeId, name: &Name) {
         // Nobody waits for it.
         drop(self.shared.name_soon(parent, vec![name.clone()]));
+    }
+
+    /// The kernel forgets the names of a directory that it was told just now, when it has taken them in.
+    pub(crate) async fn list_soon(self, directory: InodeId) {
+        tokio::time::sleep(TAKEN_IN).await;
+        self.shared.tell_list(directory);
     }
 
     /// The kernel's pages and attributes of `inode` will be forgotten soon.
@@ -194,7 +230,13 @@ impl Invalidator {
     /// read of those pages that is in flight: only for who is waited for by none of them, and not
     /// on a thread that answers requests.
     pub(crate) fn pages_now(&self, inode: InodeId) {
-        self.shared.tell(inode, 0);
+        self.shared.tell_all(inode);
+    }
+
+    /// As [`Invalidator::pages_now`], but does not wait for a write that holds pages; answers whether
+    /// all are forgotten.
+    pub(crate) async fn pages_but_written(&self, inode: InodeId) -> bool {
+        self.forget_bytes(inode, ALL).await
     }
 
     /// An operation of this mount changes names in these directories, until what is returned is
@@ -258,6 +300,7 @@ impl Audience for Invalidator {
         let shared = self.shared.clone();
         Box::pin(async move {
             shared.looks.forgets(inode);
+            shared.looks.drops(inode);
             Shared::forget_range(shared, inode, range).await
         })
     }
@@ -272,7 +315,10 @@ impl Audience for Invalidator {
             tokio::time::sleep(TAKEN_IN).await;
             inodes
                 .into_iter()
-                .for_each(|inode| shared.tell(inode, ATTRIBUTES_ONLY));
+                .for_each(|inode| shared.tell_attributes(inode));
+            names
+                .iter()
+                .for_each(|(parent, _)| shared.tell_list(*parent));
             let queued = names
                 .into_iter()
                 .map(|(parent, names)| shared.name_soon(parent, names));
@@ -348,7 +394,10 @@ impl Shared {
     async fn forget(&self, recalls: &[Recall], within: Duration) {
         let mut waits = Vec::new();
         for recall in recalls {
-            self.tell(recall.inode, ATTRIBUTES_ONLY);
+            match recall.names.is_empty() && !recall.whole {
+                true => self.tell_attributes(recall.inode),
+                false => self.tell_list(recall.inode),
+            }
             if !recall.names.is_empty() {
                 let done = self.name_soon(recall.inode, recall.names.clone());
                 let held = self.held.lock().contains_key(&recall.inode);
@@ -383,7 +432,7 @@ impl Shared {
             }
             let inodes = std::mem::take(&mut work.pages);
             drop(work);
-            inodes.into_iter().for_each(|inode| self.tell(inode, 0));
+            inodes.into_iter().for_each(|inode| self.tell_all(inode));
         }
     }
 
@@ -415,11 +464,15 @@ impl Shared {
     /// See [`Audience::forget_bytes`].
     async fn forget_range(shared: Arc<Shared>, inode: InodeId, range: FileRange) -> bool {
         let thread = Arc::new(OnceLock::new());
-        let (here, there) = (shared.clone(), thread.clone());
+        let late = Arc::new(AtomicBool::new(false));
+        let (here, there, gone_on) = (shared.clone(), thread.clone(), late.clone());
         // A thread of the pool: it may be held up for as long as a write waits.
         let mut forgotten = tokio::task::spawn_blocking(move || {
             let _ = there.set(fs::read_link("/proc/thread-self").unwrap_or_default());
             here.tell_range(inode, range);
+            if gone_on.load(Ordering::Acquire) {
+                here.looks.drops(inode);
+            }
         });
         let mut held_up = 0;
         while held_up < HELD_UP_LOOKS {
@@ -428,9 +481,12 @@ impl Shared {
                 return true;
             }
             // A read that holds a page is answered, and lets it go.
-            let waits = !shared.looks.is_asked(inode) && thread.get().is_some_and(waits_for_page);
+            let reads = shared.looks.holds(inode, range);
+            let waits = !reads && thread.get().is_some_and(waits_for_page);
             held_up = if waits { held_up + 1 } else { 0 };
         }
+        // What it forgets from now on, it forgets whatever has come to be meanwhile.
+        late.store(true, Ordering::Release);
         false
     }
 
@@ -445,9 +501,24 @@ impl Shared {
         self.tell_part(inode, offset, length);
     }
 
-    fn tell(&self, inode: InodeId, offset: i64) {
+    fn tell_attributes(&self, inode: InodeId) {
         self.looks.forgets(inode);
-        self.tell_part(inode, offset, 0);
+        self.tell_part(inode, ATTRIBUTES_ONLY, 0);
+    }
+
+    /// The pages of a directory, which nobody holds while anybody is waited for, and its attributes.
+    fn tell_list(&self, directory: InodeId) {
+        self.looks.forgets(directory);
+        self.tell_part(directory, 0, 0);
+    }
+
+    /// All pages, and the attributes.
+    fn tell_all(&self, inode: InodeId) {
+        self.looks.forgets(inode);
+        self.looks.drops(inode);
+        self.tell_range(inode, ALL);
+        // It may have taken long.
+        self.looks.drops(inode);
     }
 
     fn tell_part(&self, inode: InodeId, offset: i64, length: i64) {

@@ -8,7 +8,7 @@
 //!
 //! Waits are short and bounded: a reader that asks without end does not hold a writer up for ever.
 
-use dfs_proto::id::InodeId;
+use dfs_proto::{extent::FileRange, id::InodeId};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -28,16 +28,40 @@ const PACE: Duration = Duration::from_millis(1);
 /// Inodes that are remembered before those of the past are forgotten.
 const INODES_MAX: usize = 1024;
 
+/// Pages may still go so long after the kernel was told to forget them, and bytes of a write that are
+/// with the kernel only and not with us yet go with them. Who opens a file that nobody else has open
+/// has no such write.
+const UNSURE: Duration = Duration::from_secs(1);
+const UNSURE_ALONE: Duration = Duration::from_millis(20);
+
+/// What the kernel asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Attributes.
+    Attributes,
+    /// Bytes: those that it holds pages for.
+    Pages(FileRange),
+}
+
+/// Bytes that the kernel holds pages for.
+#[derive(Debug)]
+struct Read {
+    range: FileRange,
+    answered: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Look {
     /// Questions that are not answered yet.
     under_way: u32,
+    /// Those for bytes, and others that were answered just now.
+    reads: Vec<Read>,
     /// How often the kernel was told to forget.
     forgot: u64,
-    /// How often it forgot pages besides, because of an open.
+    /// How often it forgot pages besides.
     dropped: u64,
-    /// When it last forgot something.
-    last: Option<Instant>,
+    /// It may be forgetting something until then.
+    unsure: Option<Instant>,
     /// The last answer.
     answered: Instant,
     /// The last answer with attributes to what was asked since the kernel was told to forget.
@@ -46,11 +70,23 @@ struct Look {
     in_vain: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct World {
     inodes: HashMap<InodeId, Look>,
+    /// How many there may be before those of the past are looked for.
+    room: usize,
     /// What counts begin with.
     dropped: u64,
+}
+
+impl Default for World {
+    fn default() -> World {
+        World {
+            inodes: HashMap::new(),
+            room: INODES_MAX,
+            dropped: 0,
+        }
+    }
 }
 
 /// Questions by inode. Clones share everything.
@@ -62,52 +98,78 @@ pub(crate) struct Looks(Arc<Mutex<World>>);
 pub(crate) struct Looking {
     looks: Looks,
     inode: InodeId,
-    attributes: bool,
+    asks: Asks,
     forgot: u64,
 }
 
 impl Drop for Looking {
     fn drop(&mut self) {
         if let Some(look) = self.looks.0.lock().inodes.get_mut(&self.inode) {
-            look.end(self.attributes.then_some(self.forgot), Instant::now());
+            look.end(self.asks, self.forgot, Instant::now());
         }
     }
 }
 
+impl Read {
+    fn is_past(&self, now: Instant) -> bool {
+        self.answered.is_some_and(|at| now >= at + TAKEN_IN)
+    }
+}
+
 impl Look {
-    fn new(forgot: u64, now: Instant) -> Look {
+    fn new(dropped: u64, now: Instant) -> Look {
         Look {
             under_way: 0,
-            forgot,
-            dropped: 0,
-            last: None,
+            reads: Vec::new(),
+            forgot: 0,
+            dropped,
+            unsure: None,
             answered: now,
             attributes: None,
             in_vain: false,
         }
     }
 
-    /// A question is answered; if it was for attributes, it began when the kernel had been told to
-    /// forget so often.
-    fn end(&mut self, attributes: Option<u64>, now: Instant) {
-        self.under_way -= 1;
-        self.answered = now;
-        match attributes {
-            Some(forgot) if forgot == self.forgot => self.attributes = Some(now),
-            Some(_) => self.in_vain |= self.attributes.is_none(),
-            None => {}
+    fn begin(&mut self, asks: Asks, now: Instant) {
+        self.under_way += 1;
+        if let Asks::Pages(range) = asks {
+            self.reads.retain(|read| !read.is_past(now));
+            let answered = None;
+            self.reads.push(Read { range, answered });
         }
     }
 
-    /// The kernel is told to forget, and that can come in between a write's bytes and its request.
-    fn forget(&mut self, now: Instant) {
-        self.last = Some(now);
-        self.forget_written(now);
+    /// A question is answered, which began when the kernel had been told to forget so often.
+    fn end(&mut self, asks: Asks, forgot: u64, now: Instant) {
+        self.under_way -= 1;
+        self.answered = now;
+        match asks {
+            Asks::Attributes if forgot == self.forgot => self.attributes = Some(now),
+            Asks::Attributes => self.in_vain |= self.attributes.is_none(),
+            Asks::Pages(range) => {
+                let ours = |read: &&mut Read| read.range == range && read.answered.is_none();
+                if let Some(read) = self.reads.iter_mut().find(ours) {
+                    read.answered = Some(now);
+                }
+            }
+        }
     }
 
-    /// The kernel is told to forget what a write has replaced, before that is answered: no other write
-    /// of these bytes is under way.
-    fn forget_written(&mut self, now: Instant) {
+    /// Whether the kernel holds something of a range in order to read it.
+    fn holds(&self, range: FileRange, now: Instant) -> bool {
+        let holds = |read: &Read| !read.is_past(now) && !read.range.overlap(range).is_empty();
+        self.reads.iter().any(holds)
+    }
+
+    /// The kernel forgets pages, until `until` at the latest, and that can come in between a write's
+    /// bytes and its request.
+    fn drop_pages(&mut self, until: Instant) {
+        self.dropped += 1;
+        self.unsure = self.unsure.max(Some(until));
+    }
+
+    /// The kernel is told to forget attributes, and perhaps more.
+    fn forget(&mut self, now: Instant) {
         let unsure = self.attributes.is_some() && !self.has_taken_in(now);
         self.in_vain = unsure || (self.in_vain && self.attributes.is_none());
         self.attributes = None;
@@ -116,6 +178,12 @@ impl Look {
 
     fn is_past(&self, now: Instant) -> bool {
         self.under_way == 0 && now >= self.answered + TAKEN_IN
+    }
+
+    /// Whether nothing of it is of use any more.
+    fn is_forgettable(&self, now: Instant) -> bool {
+        let sure = self.unsure.is_none_or(|until| now >= until);
+        sure && self.under_way == 0 && now >= self.answered + AGAIN_WAIT
     }
 
     /// Whether attributes were taken in since the kernel was told to forget.
@@ -133,44 +201,52 @@ impl Look {
 }
 
 impl Looks {
-    /// A question about an inode is being answered, for `attributes` or for bytes.
-    pub(crate) fn begin(&self, inode: InodeId, attributes: bool) -> Looking {
+    /// A question about an inode is being answered.
+    pub(crate) fn begin(&self, inode: InodeId, asks: Asks) -> Looking {
         let mut looks = self.0.lock();
         let look = self.entry(&mut looks, inode);
-        look.under_way += 1;
+        look.begin(asks, Instant::now());
         let forgot = look.forgot;
         drop(looks);
         let looks = self.clone();
         Looking {
             looks,
             inode,
-            attributes,
+            asks,
             forgot,
         }
     }
 
-    /// How often the kernel forgot pages of an inode, if that is some time ago.
-    pub(crate) fn forgot(&self, inode: InodeId) -> Option<u64> {
+    /// How often the kernel forgot pages of an inode, if none of that can still be under way. Pages that
+    /// a write replaced are not counted: the kernel takes one write of a file at a time.
+    pub(crate) fn dropped(&self, inode: InodeId) -> Option<u64> {
         let mut looks = self.0.lock();
         let look = self.entry(&mut looks, inode);
-        let recent = look.last.is_some_and(|last| last.elapsed() < TAKEN_IN);
-        (!recent).then_some(look.forgot + look.dropped)
+        let sure = look.unsure.is_none_or(|until| Instant::now() >= until);
+        sure.then_some(look.dropped)
     }
 
-    /// The kernel forgets pages because it is not told to keep them at an open.
+    /// The kernel is being told to forget pages.
     pub(crate) fn drops(&self, inode: InodeId) {
         let mut looks = self.0.lock();
         let look = self.entry(&mut looks, inode);
-        look.dropped += 1;
-        look.last = Some(Instant::now());
+        look.drop_pages(Instant::now() + UNSURE);
+    }
+
+    /// The kernel forgets all pages by itself because of an open; nobody else has the file open, if it
+    /// is opened `alone`.
+    pub(crate) fn opens(&self, inode: InodeId, alone: bool) {
+        let mut looks = self.0.lock();
+        let look = self.entry(&mut looks, inode);
+        let wait = if alone { UNSURE_ALONE } else { UNSURE };
+        look.drop_pages(Instant::now() + wait);
     }
 
     fn entry<'a>(&self, looks: &'a mut World, inode: InodeId) -> &'a mut Look {
         let now = Instant::now();
-        if looks.inodes.len() >= INODES_MAX && !looks.inodes.contains_key(&inode) {
-            looks
-                .inodes
-                .retain(|_, look| !look.is_past(now + AGAIN_WAIT));
+        if looks.inodes.len() >= looks.room && !looks.inodes.contains_key(&inode) {
+            looks.inodes.retain(|_, look| !look.is_forgettable(now));
+            looks.room = INODES_MAX.max(looks.inodes.len() * 2);
             // What is remembered anew must not look as if nothing had been forgotten.
             looks.dropped += 1 << 32;
         }
@@ -179,14 +255,11 @@ impl Looks {
         entry.or_insert_with(|| Look::new(dropped, now))
     }
 
-    /// Whether a question about an inode is being answered, or was just now.
-    pub(crate) fn is_asked(&self, inode: InodeId) -> bool {
-        let now = Instant::now();
+    /// Whether the kernel holds something of a range in order to read it.
+    pub(crate) fn holds(&self, inode: InodeId, range: FileRange) -> bool {
         let looks = self.0.lock();
-        looks
-            .inodes
-            .get(&inode)
-            .is_some_and(|look| !look.is_past(now))
+        let look = looks.inodes.get(&inode);
+        look.is_some_and(|look| look.holds(range, Instant::now()))
     }
 
     /// Waits until the kernel may be told to forget something of an inode.
@@ -202,17 +275,10 @@ impl Looks {
         }
     }
 
-    /// The kernel is being told to forget.
+    /// The kernel is being told to forget the attributes of an inode, and perhaps more.
     pub(crate) fn forgets(&self, inode: InodeId) {
         if let Some(look) = self.0.lock().inodes.get_mut(&inode) {
             look.forget(Instant::now());
-        }
-    }
-
-    /// As [`Looks::forgets`], what a write that is not answered yet has replaced.
-    pub(crate) fn forgets_written(&self, inode: InodeId) {
-        if let Some(look) = self.0.lock().inodes.get_mut(&inode) {
-            look.forget_written(Instant::now());
         }
     }
 }
@@ -233,10 +299,11 @@ mod tests {
     fn an_answer_is_waited_for_until_it_is_taken_in_but_not_for_long() {
         let start = Instant::now();
         let mut look = asked(start);
+        let bytes = Asks::Pages(FileRange::of(0, 1));
         let soon = start + TAKEN_IN;
         assert!(!look.is_ready(soon, TAKEN_IN));
         assert!(look.is_ready(start + QUIET_WAIT, QUIET_WAIT));
-        look.end(None, soon);
+        look.end(bytes, 0, soon);
         assert!(!look.is_ready(soon, TAKEN_IN), "it is on its way");
         assert!(look.is_ready(soon + TAKEN_IN, TAKEN_IN * 2));
     }
@@ -248,16 +315,16 @@ mod tests {
             let mut look = asked(start);
             if under_way {
                 look.forget(start);
-                look.end(Some(0), start + TAKEN_IN);
+                look.end(Asks::Attributes, 0, start + TAKEN_IN);
             } else {
-                look.end(Some(0), start);
+                look.end(Asks::Attributes, 0, start);
                 look.forget(start);
             }
             let later = start + QUIET_WAIT;
             assert!(!look.is_ready(later, QUIET_WAIT), "it has to ask again");
             assert!(look.is_ready(later, AGAIN_WAIT), "nobody does");
             look.under_way += 1;
-            look.end(Some(1), later);
+            look.end(Asks::Attributes, 1, later);
             assert!(!look.is_ready(later, QUIET_WAIT));
             let taken_in = later + TAKEN_IN;
             assert!(look.is_ready(taken_in, QUIET_WAIT));
@@ -270,15 +337,49 @@ mod tests {
     fn what_is_past_is_not_remembered() {
         let looks = Looks::default();
         for inode in 0..5000 {
-            drop(looks.begin(InodeId(inode), true));
+            drop(looks.begin(InodeId(inode), Asks::Attributes));
             for look in looks.0.lock().inodes.values_mut() {
                 look.answered -= AGAIN_WAIT * 2;
             }
         }
-        let before = looks.forgot(InodeId(0));
+        let before = looks.dropped(InodeId(0));
         assert!(before > Some(0), "it was remembered, and is not any more");
-        looks.forgets(InodeId(0));
-        assert_eq!(looks.forgot(InodeId(0)), None, "just now");
         assert!(looks.0.lock().inodes.len() <= INODES_MAX);
+    }
+
+    #[test]
+    fn what_is_read_is_held_until_its_answer_is_taken_in() {
+        let start = Instant::now();
+        let mut look = Look::new(0, start);
+        let of = |start, len| FileRange::of(start, len);
+        look.begin(Asks::Pages(of(0, 4096)), start);
+        look.begin(Asks::Pages(of(0, 4096)), start);
+        look.begin(Asks::Attributes, start);
+        assert!(look.holds(of(100, 1), start) && !look.holds(of(4096, 1), start));
+        look.end(Asks::Pages(of(0, 4096)), 0, start);
+        let taken_in = start + TAKEN_IN;
+        assert!(look.holds(of(100, 1), taken_in), "the other one");
+        look.end(Asks::Pages(of(0, 4096)), 0, taken_in);
+        assert!(look.holds(of(100, 1), taken_in));
+        assert!(!look.holds(of(100, 1), taken_in + TAKEN_IN));
+    }
+
+    #[test]
+    fn nobody_is_sure_of_pages_while_they_may_go() {
+        let looks = Looks::default();
+        let inode = InodeId(7);
+        let first = looks.dropped(inode);
+        assert!(first.is_some());
+        looks.opens(inode, true);
+        assert_eq!(looks.dropped(inode), None);
+        looks.0.lock().inodes.get_mut(&inode).expect("known").unsure = Some(Instant::now());
+        let second = looks.dropped(inode);
+        assert!(second > first);
+        looks.drops(inode);
+        assert_eq!(
+            looks.dropped(inode),
+            None,
+            "it took longer than it was waited for"
+        );
     }
 }

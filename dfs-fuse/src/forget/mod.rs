@@ -4,3 +4,4 @@ mod invalidate;
 mod looks;
 
 pub(crate) use invalidate::Invalidator;
+pub(crate) use looks::Asks;

@@ -75,6 +75,10 @@ impl Leader {
                 told.push((*other, number));
             }
         }
+        if !told.is_empty() {
+            // Who is recalled now and waits for an earlier change may have to be answered first.
+            self.eased.notify_waiters();
+        }
         if begun.answers && commits {
             return begun;
         }

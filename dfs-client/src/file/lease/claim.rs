@@ -5,28 +5,12 @@ use crate::{
     file::File,
     link::{Source, Told},
 };
-use dfs_proto::{extent::FileRange, id::SessionId, service::MasterClient};
+use dfs_proto::{id::SessionId, service::MasterClient};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// How long a lease that is asked back may take to arrive and to be used.
 const USE_WAIT: Duration = Duration::from_secs(1);
-
-/// A write that waits. The kernel may hold its pages meanwhile.
-pub(crate) struct Waiting<'a> {
-    file: &'a File,
-    range: FileRange,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut state = self.file.state.lock();
-        let at = state.waiting.iter().position(|one| *one == self.range);
-        if let Some(at) = at {
-            state.waiting.swap_remove(at);
-        }
-    }
-}
 
 /// A write that the write lease was claimed for: what is given up waits for it, a moment.
 struct Owed<'a>(&'a File);
@@ -51,12 +35,6 @@ impl File {
     pub(crate) fn may_write(&self) -> bool {
         let claimed = self.state.lock().may_write();
         claimed && !self.core.master.lease.left(self.core.now()).is_zero()
-    }
-
-    /// A write of `range` may wait from now on, until what is returned is dropped.
-    pub(crate) fn waits(&self, range: FileRange) -> Waiting<'_> {
-        self.state.lock().waiting.push(range);
-        Waiting { file: self, range }
     }
 
     /// Writes as [`File::put`] does, once this client holds the write lease; there is no room taken

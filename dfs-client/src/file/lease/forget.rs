@@ -8,8 +8,31 @@
 
 use dfs_proto::extent::FileRange;
 
-/// Pages may be as large as this; what a write holds is rounded to it.
+/// How large a page is; what a write holds is rounded to it.
 const PAGE_BYTES: u64 = 4096;
+
+/// The page that may be held for a write: its last. Those before are whole in it, and let go as soon
+/// as they have its bytes; and it goes no further than the first that it has a part of.
+pub(super) fn held_by(write: FileRange) -> FileRange {
+    let start = write.end.saturating_sub(1) / PAGE_BYTES * PAGE_BYTES;
+    FileRange::of(start, PAGE_BYTES)
+}
+
+/// A range in parts: the page that may be held for a write, to come last of them, and what is around.
+fn cut(range: FileRange, write: FileRange) -> Vec<FileRange> {
+    let held = held_by(write);
+    let before = FileRange {
+        start: range.start,
+        end: range.end.min(held.start),
+    };
+    let after = FileRange {
+        start: range.start.max(held.end),
+        end: range.end,
+    };
+    let mut parts = vec![range.overlap(held), before, after];
+    parts.retain(|part| !part.is_empty());
+    parts
+}
 
 /// What is being forgotten, and what is to be after that.
 #[derive(Debug)]
@@ -52,27 +75,29 @@ impl Forgetting {
         held_up
     }
 
-    /// A write that waits holds pages of what is being forgotten, in which there is nothing that
-    /// could be read. The rest of it is forgotten around them. Answers whether there are such pages.
-    pub(super) fn skip(&mut self, write: FileRange) -> bool {
-        let start = write.start / PAGE_BYTES * PAGE_BYTES;
-        let end = write.end.div_ceil(PAGE_BYTES).saturating_mul(PAGE_BYTES);
-        let held = |now: &FileRange| !now.overlap(FileRange { start, end }).is_empty();
-        let Some(now) = self.now.take_if(|now| held(now)) else {
+    /// A write that waits may hold a page, in which there is nothing that could be read then, and may
+    /// not: it is forgotten apart from all else.
+    pub(super) fn part(&mut self, write: FileRange) {
+        let parts = |range: FileRange| cut(range, write).into_iter();
+        self.next = self.next.drain(..).flat_map(parts).collect();
+    }
+
+    /// What is being forgotten is held up, and this write waits. Answers whether that is a way on:
+    /// what else is being forgotten is forgotten apart from the page of the write, and if there is
+    /// nothing else and the write `can_hold` that, it is left out.
+    pub(super) fn skip(&mut self, write: FileRange, can_hold: bool) -> bool {
+        let held = held_by(write);
+        let Some(now) = self.now.filter(|now| !now.overlap(held).is_empty()) else {
             return false;
         };
-        let around = [
-            FileRange {
-                start: now.start,
-                end: now.end.min(start),
-            },
-            FileRange {
-                start: now.start.max(end),
-                end: now.end,
-            },
-        ];
-        self.next
-            .extend(around.into_iter().filter(|part| !part.is_empty()));
+        let alone = now.overlap(held) == now;
+        if alone && !can_hold {
+            return false;
+        }
+        self.now = None;
+        if !alone {
+            self.next.extend(cut(now, write));
+        }
         true
     }
 
@@ -111,12 +136,28 @@ mod tests {
     fn what_a_waiting_write_holds_is_gone_around() {
         let mut forgetting = Forgetting::everything();
         forgetting.next();
-        assert!(forgetting.skip(range(5000, 5010)));
+        let write = range(5000, 5010);
+        assert!(forgetting.skip(write, false), "the rest is not held by it");
         assert_eq!(forgetting.next(), Some(range(8192, u64::MAX)));
         assert_eq!(forgetting.next(), Some(range(0, 4096)));
-        assert!(!forgetting.skip(range(5000, 5010)), "it is not held");
-        assert!(forgetting.skip(range(0, 10)));
+        assert!(!forgetting.skip(write, true), "it is not held by it");
+        assert!(forgetting.skip(range(0, 10), true));
+        assert_eq!(forgetting.next(), Some(range(4096, 8192)));
+        assert!(!forgetting.skip(write, false), "somebody else holds it");
+        assert!(forgetting.skip(write, true));
         assert_eq!(forgetting.next(), None);
+        assert_eq!(held_by(range(0, 8192)), range(4096, 8192));
+        assert_eq!(held_by(range(0, 8193)), range(8192, 12_288));
+    }
+
+    #[test]
+    fn the_page_of_a_waiting_write_is_forgotten_apart() {
+        let mut forgetting = Forgetting::everything();
+        forgetting.part(range(5000, 5010));
+        forgetting.part(range(5000, 5010));
+        let parts: Vec<_> = std::iter::from_fn(|| forgetting.next()).collect();
+        let wanted = [range(8192, u64::MAX), range(0, 4096), range(4096, 8192)];
+        assert_eq!(parts, wanted);
     }
 
     #[test]

@@ -4,5 +4,8 @@
 mod claim;
 mod forget;
 mod recall;
+mod waiting;
 
 pub(super) use forget::Forgetting;
+pub use waiting::Waiting;
+pub(super) use waiting::Write;

@@ -68,12 +68,15 @@ impl File {
             return;
         }
         self.core.audience.settle(self.inode).await;
+        self.state.lock().part_waiting();
         let since = Instant::now();
         loop {
             let range = self.state.lock().forgetting.as_mut().map(Forgetting::next);
             let Some(Some(range)) = range else {
                 return;
             };
+            // Who waits and holds some of this is answered now.
+            self.progress.notify_waiters();
             while !self.core.audience.forget_bytes(self.inode, range).await {
                 if self.state.lock().skip_waiting() {
                     break;
@@ -92,12 +95,18 @@ impl File {
 }
 
 impl State {
-    /// Leaves out of what is being forgotten what a write that waits holds; answers whether there
-    /// is such.
+    /// What writes that wait may hold is forgotten apart.
+    fn part_waiting(&mut self) {
+        let part = |all: &mut Forgetting| self.waiting.iter().for_each(|w| all.part(w.range));
+        self.forgetting.iter_mut().for_each(part);
+    }
+
+    /// What is being forgotten is held up: goes around what a write that waits may hold; answers
+    /// whether that is a way on.
     fn skip_waiting(&mut self) -> bool {
         let mut writes = self.waiting.iter();
         let forgetting = self.forgetting.as_mut();
-        forgetting.is_some_and(|forgetting| writes.any(|write| forgetting.skip(*write)))
+        forgetting.is_some_and(|all| writes.any(|w| all.skip(w.range, !w.read)))
     }
 
     fn answer_all(&mut self) {
