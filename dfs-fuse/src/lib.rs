@@ -9,6 +9,7 @@ mod attr;
 mod errno;
 mod forget;
 mod handles;
+mod listed;
 mod listing;
 pub mod mount;
 mod reading;

@@ -41,6 +41,8 @@ pub(crate) fn cookie_before(offset: u64) -> Cookie {
 pub(crate) struct OpenDirectory {
     /// Which.
     pub(crate) inode: InodeId,
+    /// Whether the kernel keeps the names that it is told.
+    pub(crate) kept: bool,
     window: Mutex<Window>,
 }
 
@@ -52,21 +54,25 @@ pub(crate) struct Window {
     complete: bool,
     attrs: bool,
     fetched: Option<Duration>,
+    /// Of which version of the directory it is, if that is certain.
+    version: Option<u64>,
     gone: HashSet<Name>,
     next_limit: u32,
 }
 
 impl OpenDirectory {
     /// Directory `inode`, of which nothing was read yet.
-    pub(crate) fn new(inode: InodeId) -> OpenDirectory {
+    pub(crate) fn new(inode: InodeId, kept: bool) -> OpenDirectory {
         OpenDirectory {
             inode,
+            kept,
             window: Mutex::new(Window {
                 after: 0,
                 entries: Vec::new(),
                 complete: false,
                 attrs: false,
                 fetched: None,
+                version: None,
                 gone: HashSet::new(),
                 next_limit: FIRST_ENTRIES,
             }),
@@ -125,7 +131,18 @@ impl Window {
         self.complete = listing.complete;
         self.attrs = attrs;
         self.fetched = Some(now);
+        self.version = None;
         self.gone.clear();
+    }
+
+    /// Which version of the directory it is certain to be of; set after [`Window::take`].
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.version
+    }
+
+    /// It is of this version of the directory.
+    pub(crate) fn is_of(&mut self, version: Option<u64>) {
+        self.version = version;
     }
 
     /// Forgets the window, so that the next reading asks the master.
@@ -201,7 +218,7 @@ mod tests {
             let mut directory = Directory::default();
             (0..names).for_each(|_| directory.add());
             let at_first: HashSet<Cookie> = directory.entries.keys().copied().collect();
-            let open = OpenDirectory::new(InodeId(9));
+            let open = OpenDirectory::new(InodeId(9), false);
             let mut events = events.into_iter();
             let mut told = Vec::new();
             let mut after = 0;
@@ -248,7 +265,7 @@ mod tests {
         let start = Duration::from_secs(3600);
         let mut directory = Directory::default();
         directory.add();
-        let open = OpenDirectory::new(InodeId(9));
+        let open = OpenDirectory::new(InodeId(9), false);
         assert!(
             !open.window().tells(0, false, start),
             "nothing was read yet"
@@ -267,7 +284,7 @@ mod tests {
     fn windows_grow_while_reading_goes_on() {
         let mut directory = Directory::default();
         (0..2000).for_each(|_| directory.add());
-        let open = OpenDirectory::new(InodeId(9));
+        let open = OpenDirectory::new(InodeId(9), false);
         let (mut after, mut limits) = (0, Vec::new());
         for _ in 0..3 {
             let limit = open.window().limit_after(after);

@@ -9,10 +9,11 @@ use crate::{
     answer::{Answers, Refuse, Request},
     attr,
     forget::Invalidator,
-    listing::{self, AFTER_DOT, AFTER_DOTS, OpenDirectory},
+    listed::{Listed, Names},
+    listing::{self, AFTER_DOT, AFTER_DOTS, OpenDirectory, Window},
     root::Root,
 };
-use dfs_client::{Dfs, Kept};
+use dfs_client::{Dfs, Kept, Vouch};
 use dfs_host::clock::Clock;
 use dfs_proto::{attr::FileKind, id::InodeId, view::Entry};
 use fuser::{FileAttr, FileType, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
@@ -61,9 +62,17 @@ pub(crate) struct Reader {
     pub(crate) root: Arc<Root>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) invalidator: Invalidator,
+    pub(crate) listed: Arc<Listed>,
 }
 
 impl Reader {
+    /// A directory is opened.
+    pub(crate) fn opens(&self, inode: InodeId) -> Names {
+        let now = self.clock.monotonic();
+        let vouch = self.dfs.vouch();
+        self.listed.opens(inode, version(&vouch, inode), now)
+    }
+
     /// Fills `page` with the entries of `directory` from `offset` on: from its window at once where
     /// that tells them, else in a task.
     pub(crate) fn read<P: Page>(
@@ -76,7 +85,8 @@ impl Reader {
         if offset < AFTER_DOTS {
             directory.window().forget();
         } else if self.fill_from_window(&directory, offset, &mut page) {
-            return page.finish();
+            page.finish();
+            return self.told(answers, &directory);
         }
         let request = Request {
             verb: if P::ATTRS { "readdirplus" } else { "readdir" },
@@ -84,11 +94,21 @@ impl Reader {
         };
         let (reader, open) = (self.clone(), directory.clone());
         let work = async move { reader.fetch(&open, offset, P::ATTRS).await };
-        let reader = self.clone();
+        let (reader, then) = (self.clone(), answers.clone());
         answers.later(request, page, work, move |mut page, parent| {
             reader.fill(&directory, offset, parent, &mut page);
             page.finish();
+            reader.told(&then, &directory);
         });
+    }
+
+    /// The kernel was told names. If it keeps them and nobody would say when they change, it is to
+    /// forget them as soon as it has taken them in.
+    fn told(&self, answers: &Answers, directory: &OpenDirectory) {
+        if directory.kept && directory.window().version().is_none() {
+            let forget = self.invalidator.clone().list_soon(directory.inode);
+            answers.whenever(forget);
+        }
     }
 
     /// Fetches the window at `offset`, and the number of `..` where that is needed.
@@ -108,10 +128,14 @@ impl Reader {
                 _ => Ok(inode),
             }
         };
+        let before = version(&self.dfs.vouch(), inode);
         let listing = self.root.readdir(&self.dfs, inode, after, limit, attrs);
         let (listing, parent) = tokio::try_join!(listing, parent)?;
         let now = self.clock.monotonic();
-        directory.window().take(after, listing, attrs, now);
+        let unchanged = before.filter(|_| before == version(&self.dfs.vouch(), inode));
+        let mut window = directory.window();
+        window.take(after, listing, attrs, now);
+        window.is_of(unchanged);
         Ok(parent)
     }
 
@@ -127,8 +151,8 @@ impl Reader {
                 return;
             }
         }
-        let (window, vouch) = (directory.window(), self.dfs.vouch());
-        self.invalidator.tells([directory.inode]);
+        let (mut window, vouch) = (directory.window(), self.dfs.vouch());
+        self.tells(directory.inode, &mut window, &vouch);
         for entry in window.entries_after(listing::cookie_before(offset)) {
             let kept = match &entry.attr {
                 Some(attr) => vouch.name_or(directory.inode, &entry.name, Some(attr.clone())),
@@ -150,12 +174,12 @@ impl Reader {
         page: &mut P,
     ) -> bool {
         let after = listing::cookie_before(offset);
-        let window = directory.window();
+        let mut window = directory.window();
         if !window.tells(after, P::ATTRS, self.clock.monotonic()) {
             return false;
         }
         let (mut added, vouch) = (false, self.dfs.vouch());
-        self.invalidator.tells([directory.inode]);
+        self.tells(directory.inode, &mut window, &vouch);
         for entry in window.entries_after(after) {
             let kept = if P::ATTRS {
                 let Some((attr, _)) = vouch.attr(entry.inode) else {
@@ -173,6 +197,15 @@ impl Reader {
         added || window.is_at_end(after)
     }
 
+    /// The kernel is told of a directory what a window has.
+    fn tells(&self, directory: InodeId, window: &mut Window, vouch: &Vouch<'_>) {
+        self.invalidator.tells([directory]);
+        let of = window.version();
+        let certain = of.filter(|_| of == version(vouch, directory));
+        window.is_of(certain);
+        self.listed.tells(directory, certain);
+    }
+
     fn add<P: Page>(&self, page: &mut P, entry: &Entry, kept: &Kept) -> bool {
         let next = listing::offset_after(entry.cookie);
         let name = OsStr::from_bytes(entry.name.as_bytes());
@@ -181,6 +214,11 @@ impl Reader {
         let both = kept.attr_for.min(kept.name_for);
         page.full(next, name, &known, both)
     }
+}
+
+/// The version of a directory, as long as nobody can change it.
+fn version(vouch: &Vouch<'_>, directory: InodeId) -> Option<u64> {
+    vouch.attr(directory).map(|(attr, _)| attr.data_version)
 }
 
 /// What is told of an entry whose attributes were not asked for.

@@ -10,7 +10,7 @@ use super::{
         named,
     },
 };
-use crate::{attr, listing::OpenDirectory};
+use crate::{attr, forget::Asks, listed::Names, listing::OpenDirectory};
 use bytes::Bytes;
 use dfs_proto::{attr::AclKind, change::Make, extent::FileRange, id::InodeId};
 use fuser::{
@@ -44,7 +44,7 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let asked = asked("getattr", inode);
-        let looking = self.invalidator.looks(asked.inode, true);
+        let looking = self.invalidator.looks(asked.inode, Asks::Attributes);
         let Some(reply) = self.teller.attributes_at_hand(reply, asked.inode) else {
             return;
         };
@@ -215,11 +215,11 @@ impl Filesystem for Adapter {
         handle: FileHandle,
         offset: u64,
         size: u32,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.read_file(inode, handle, offset, size, reply);
+        self.read_file(inode, handle, (offset, size), flags, reply);
     }
 
     fn write(
@@ -291,8 +291,14 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let directory = OpenDirectory::new(InodeId(inode.0));
-        reply.opened(self.directories.insert(directory), FopenFlags::empty());
+        let inode = InodeId(inode.0);
+        let flags = match self.reader.opens(inode) {
+            Names::Asked => FopenFlags::empty(),
+            Names::Kept => FopenFlags::FOPEN_CACHE_DIR,
+            Names::Known => FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
+        };
+        let directory = OpenDirectory::new(inode, !flags.is_empty());
+        reply.opened(self.directories.insert(directory), flags);
     }
 
     fn readdir(

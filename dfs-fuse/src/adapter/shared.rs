@@ -68,6 +68,8 @@ pub(crate) struct HeldFile {
     /// Whether what changes its bytes is to be synced before it is answered, and then whether data
     /// only (O_SYNC, O_DSYNC). The kernel says so with each write, and with nothing else.
     pub(super) synced: Option<bool>,
+    /// Whether it is read and written past the kernel's pages.
+    pub(super) direct: bool,
 }
 
 impl Adapter {
@@ -85,6 +87,7 @@ impl Adapter {
             root: root.clone(),
             clock,
             invalidator: invalidator.clone(),
+            listed: Arc::default(),
         };
         let teller = Teller {
             dfs: dfs.clone(),

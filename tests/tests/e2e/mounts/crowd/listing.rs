@@ -3,14 +3,16 @@
 use dfs_tests::{
     cluster::{Cluster, Shape},
     long,
-    wait::Stopwatch,
+    wait::{self, Stopwatch},
 };
+use nix::{dir::Dir, fcntl::OFlag, sys::stat::Mode};
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, File},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
+    time::Duration,
 };
 
 /// Threads that fill the directory.
@@ -117,5 +119,56 @@ fn a_large_directory_is_listed_whole_while_others_change_it() {
     });
     assert!(changes.load(Ordering::Relaxed) > 100, "changes were made");
     folders.iter().for_each(|folder| list(folder, names));
+    cluster.end();
+}
+
+/// The names in an open directory, from its beginning; the next reading begins there, too.
+fn names_in(directory: &mut Dir) -> BTreeSet<String> {
+    let entries = directory.iter().map(|entry| {
+        let entry = entry.expect("is listed");
+        entry.file_name().to_str().expect("ours").to_owned()
+    });
+    entries.filter(|name| !name.starts_with('.')).collect()
+}
+
+/// The kernel keeps what it has listed; not when somebody has changed it, also elsewhere, and also
+/// for who has it open.
+#[test]
+fn a_listing_is_new_at_every_open_and_every_rewind() {
+    let cluster = Cluster::of(Shape {
+        mounts: 2,
+        ..Shape::default()
+    });
+    let [here, there] = [0, 1].map(|at| cluster.mounts[at].path().join("folder"));
+    fs::create_dir(&here).expect("is made");
+    let mut names: BTreeSet<String> = (0..300).map(stays).collect();
+    for name in &names {
+        File::create(here.join(name)).expect("is made");
+    }
+    let open = || Dir::open(&here, OFlag::O_RDONLY, Mode::empty()).expect("opens");
+    let mut held = open();
+    for round in 0..200 {
+        let by = if round % 5 == 0 { &here } else { &there };
+        let (new, old) = (format!("new-{round}"), format!("new-{}", round - 1));
+        // In a third of the rounds nothing changes.
+        match round % 3 {
+            0 => {
+                File::create(by.join(&new)).expect("is made");
+                names.insert(new);
+            }
+            1 => {
+                fs::rename(by.join(&old), by.join(&new)).expect("is moved");
+                names.remove(&old);
+                names.insert(new);
+            }
+            _ => {}
+        }
+        assert_eq!(names_in(&mut open()), names, "opened anew, round {round}");
+        // What several mounts keep changing is forgotten a moment after it was listed.
+        wait::until(Duration::from_secs(1), "the names of now", || {
+            names_in(&mut held) == names
+        });
+    }
+    drop(held);
     cluster.end();
 }
