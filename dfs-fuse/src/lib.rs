@@ -3,6 +3,7 @@
 //! `adapter` translates, `mount` brings a directory under the file system and back, and everything
 //! that decides something lives below, in dfs-client.
 
+mod accesses;
 mod adapter;
 mod answer;
 mod attr;

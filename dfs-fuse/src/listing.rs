@@ -41,6 +41,8 @@ pub(crate) fn cookie_before(offset: u64) -> Cookie {
 pub(crate) struct OpenDirectory {
     /// Which.
     pub(crate) inode: InodeId,
+    /// Whether reading it sets its access time.
+    pub(crate) counted: bool,
     window: Mutex<Window>,
 }
 
@@ -58,9 +60,10 @@ pub(crate) struct Window {
 
 impl OpenDirectory {
     /// Directory `inode`, of which nothing was read yet.
-    pub(crate) fn new(inode: InodeId) -> OpenDirectory {
+    pub(crate) fn new(inode: InodeId, counted: bool) -> OpenDirectory {
         OpenDirectory {
             inode,
+            counted,
             window: Mutex::new(Window {
                 after: 0,
                 entries: Vec::new(),
@@ -201,7 +204,7 @@ mod tests {
             let mut directory = Directory::default();
             (0..names).for_each(|_| directory.add());
             let at_first: HashSet<Cookie> = directory.entries.keys().copied().collect();
-            let open = OpenDirectory::new(InodeId(9));
+            let open = OpenDirectory::new(InodeId(9), false);
             let mut events = events.into_iter();
             let mut told = Vec::new();
             let mut after = 0;
@@ -248,7 +251,7 @@ mod tests {
         let start = Duration::from_secs(3600);
         let mut directory = Directory::default();
         directory.add();
-        let open = OpenDirectory::new(InodeId(9));
+        let open = OpenDirectory::new(InodeId(9), false);
         assert!(
             !open.window().tells(0, false, start),
             "nothing was read yet"
@@ -267,7 +270,7 @@ mod tests {
     fn windows_grow_while_reading_goes_on() {
         let mut directory = Directory::default();
         (0..2000).for_each(|_| directory.add());
-        let open = OpenDirectory::new(InodeId(9));
+        let open = OpenDirectory::new(InodeId(9), false);
         let (mut after, mut limits) = (0, Vec::new());
         for _ in 0..3 {
             let limit = open.window().limit_after(after);

@@ -76,6 +76,7 @@ impl Reader {
         if offset < AFTER_DOTS {
             directory.window().forget();
         } else if self.fill_from_window(&directory, offset, &mut page) {
+            self.accessed(&directory);
             return page.finish();
         }
         let request = Request {
@@ -87,8 +88,15 @@ impl Reader {
         let reader = self.clone();
         answers.later(request, page, work, move |mut page, parent| {
             reader.fill(&directory, offset, parent, &mut page);
+            reader.accessed(&directory);
             page.finish();
         });
+    }
+
+    fn accessed(&self, directory: &OpenDirectory) {
+        if directory.counted {
+            self.dfs.accessed(directory.inode);
+        }
     }
 
     /// Fetches the window at `offset`, and the number of `..` where that is needed.

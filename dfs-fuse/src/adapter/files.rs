@@ -76,7 +76,7 @@ impl Adapter {
             kill_privileges: truncate && request.uid() != 0,
         };
         let reads_only = flags.0 & libc::O_ACCMODE == libc::O_RDONLY;
-        let synced = sync_of(flags.0);
+        let (synced, counted) = (sync_of(flags.0), self.counted.file(flags.0));
         let (dfs, files) = (self.dfs.clone(), self.files.clone());
         let invalidator = self.invalidator.clone();
         let work = async move { dfs.open(asked.inode, how).await };
@@ -98,6 +98,7 @@ impl Adapter {
                 let held = HeldFile {
                     file: opened.file,
                     synced,
+                    counted,
                 };
                 reply.opened(files.insert(held), flags);
             });
@@ -120,6 +121,7 @@ impl Adapter {
         let append = flags & libc::O_APPEND != 0;
         let (dfs, files, teller) = (self.dfs.clone(), self.files.clone(), self.teller.clone());
         let held = self.invalidator.holds(vec![asked.inode]);
+        let (synced, counted) = (sync_of(flags), self.counted.file(flags));
         let name_here = name.clone();
         let work = async move {
             match dfs
@@ -136,8 +138,11 @@ impl Adapter {
         };
         self.answers
             .later(asked, reply, work, move |reply, (attr, file)| {
-                let synced = sync_of(flags);
-                let handle = files.insert(HeldFile { file, synced });
+                let handle = files.insert(HeldFile {
+                    file,
+                    synced,
+                    counted,
+                });
                 let mut flags = FopenFlags::FOPEN_KEEP_CACHE;
                 flags.set(FopenFlags::FOPEN_DIRECT_IO, append);
                 let opened = (handle, flags);
@@ -150,7 +155,7 @@ impl Adapter {
     pub(super) fn read_file(
         &self,
         inode: INodeNo,
-        handle: FileHandle,
+        (handle, flags): (FileHandle, OpenFlags),
         offset: u64,
         size: u32,
         reply: ReplyData,
@@ -160,17 +165,43 @@ impl Adapter {
             return reply.error(Errno::EBADF);
         };
         let looking = self.invalidator.looks(asked.inode, false);
+        let counted = self.counted.file(flags.0);
         match held.file.try_read(offset, size) {
-            Some(Ok(bytes)) => reply.data(&bytes),
+            Some(Ok(bytes)) => {
+                // Before it is answered, so that who asks next sees when it was.
+                if counted {
+                    self.dfs.accessed(asked.inode);
+                }
+                reply.data(&bytes);
+            }
             Some(Err(error)) => answer::refuse(asked, reply, &error),
             None => {
+                let dfs = self.dfs.clone();
                 let work = async move { held.file.read(offset, size).await };
-                self.answers.later(asked, reply, work, |reply, bytes| {
+                self.answers.later(asked, reply, work, move |reply, bytes| {
+                    if counted {
+                        dfs.accessed(asked.inode);
+                    }
                     reply.data(&bytes);
                     drop(looking);
                 });
             }
         }
+    }
+
+    /// The target of a symbolic link.
+    pub(super) fn read_link(&self, inode: INodeNo, reply: ReplyData) {
+        let asked = asked("readlink", inode);
+        let (dfs, counted) = (self.dfs.clone(), self.counted.link());
+        let work = async move {
+            let target = dfs.readlink(asked.inode).await?;
+            if counted {
+                dfs.accessed(asked.inode);
+            }
+            Ok(target)
+        };
+        self.answers
+            .later(asked, reply, work, |reply, target| reply.data(&target));
     }
 
     /// Writes: at once where there is room and nothing to be synced.

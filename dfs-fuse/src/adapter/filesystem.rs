@@ -83,11 +83,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {
-        let asked = asked("readlink", inode);
-        let dfs = self.dfs.clone();
-        let work = async move { dfs.readlink(asked.inode).await };
-        self.answers
-            .later(asked, reply, work, |reply, target| reply.data(&target));
+        self.read_link(inode, reply);
     }
 
     fn mknod(
@@ -215,11 +211,11 @@ impl Filesystem for Adapter {
         handle: FileHandle,
         offset: u64,
         size: u32,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.read_file(inode, handle, offset, size, reply);
+        self.read_file(inode, (handle, flags), offset, size, reply);
     }
 
     fn write(
@@ -290,8 +286,9 @@ impl Filesystem for Adapter {
         self.answers.later(asked, reply, work, done);
     }
 
-    fn opendir(&self, _: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let directory = OpenDirectory::new(InodeId(inode.0));
+    fn opendir(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let counted = self.counted.directory(flags.0);
+        let directory = OpenDirectory::new(InodeId(inode.0), counted);
         reply.opened(self.directories.insert(directory), FopenFlags::empty());
     }
 
