@@ -2,6 +2,7 @@
 
 use crate::{
     audience::{Audience, Nobody},
+    cache::relatime,
     core::Core,
     error::Error,
     file::File,
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use dfs_host::clock::Clock;
 use dfs_proto::{
     attr::{Attr, FileKind, SetAttr},
-    change::{Caller, Change, Changed, Make},
+    change::{Access, Caller, Change, Changed, Make},
     id::{InodeId, SessionId},
     name::Name,
     service::MasterClient,
@@ -127,7 +128,7 @@ impl Dfs {
         self.core.now()
     }
 
-    /// Takes in attributes, and answers them with what is written and not yet committed.
+    /// Takes in attributes, and answers them with what is written and read and not yet told.
     pub(crate) fn learn(&self, attr: Attr, source: Source) -> Attr {
         self.core.attrs.learn(&attr, source, self.now());
         if let Some(file) = self.table.get(attr.inode) {
@@ -137,12 +138,31 @@ impl Dfs {
     }
 
     pub(crate) fn overlaid(&self, mut attr: Attr) -> Attr {
-        if attr.kind == FileKind::File
-            && let Some(file) = self.table.get(attr.inode)
-        {
-            file.overlay(&mut attr);
+        let is_file = attr.kind == FileKind::File;
+        match is_file.then(|| self.table.get(attr.inode)).flatten() {
+            Some(file) => file.overlay(&mut attr),
+            None => self.core.attrs.accesses.overlay(&mut attr),
         }
         attr
+    }
+
+    /// An inode was read: its access time is set in the manner of relatime. Answers whether that
+    /// moves it. Never waits; the master is told with others within a second or two.
+    pub fn accessed(&self, inode: InodeId) -> bool {
+        let Some(known) = self.core.attrs.old_attr(inode) else {
+            return false;
+        };
+        let ctime = known.ctime;
+        let seen = self.overlaid(known);
+        let Some(atime) = relatime(&seen, self.core.master.now()) else {
+            return false;
+        };
+        self.core.attrs.accesses.note(Access {
+            inode,
+            atime,
+            ctime,
+        });
+        true
     }
 
     /// The answer of [`Dfs::getattr`], if it is fresh enough to be given without asking.
@@ -151,7 +171,7 @@ impl Dfs {
         Some(self.overlaid(attr))
     }
 
-    /// The attributes of `inode`, with what this client has written and not yet sent.
+    /// The attributes of `inode`, with what this client has written and read and not yet told.
     pub async fn getattr(&self, inode: InodeId) -> Result<Attr, Error> {
         if let Some(attr) = self.try_getattr(inode) {
             return Ok(attr);
@@ -174,6 +194,9 @@ impl Dfs {
 
     /// Sets attributes, size included, in order with what was written before.
     pub async fn setattr(&self, inode: InodeId, set: SetAttr) -> Result<Attr, Error> {
+        if set.atime.is_some() {
+            self.core.attrs.accesses.forget(inode);
+        }
         if let Some(file) = self.table.get(inode) {
             return file.setattr(set).await;
         }
@@ -404,7 +427,10 @@ impl Dfs {
             let flushed = futures::future::join_all(flushes).await;
             // Nobody listens for the events of a session that ends on purpose.
             self.stop.0.cancel();
-            let goodbye = self.change(Change::EndSession);
+            let goodbye = async {
+                tasks::tell_accesses(&self.core).await;
+                self.change(Change::EndSession).await
+            };
             let ended = tokio::time::timeout(GOODBYE_WAIT, goodbye).await;
             flushed.into_iter().collect::<Result<(), Error>>()?;
             ended.map_or(Ok(()), |ended| ended.map(|_| ()))

@@ -1,5 +1,5 @@
 //! What goes on beside the calls: the events of the session, the age of dirty bytes, lazy closes,
-//! syncs in the background, reports of bad replicas. All of it ends with the client.
+//! syncs in the background, access times, reports of bad replicas. All of it ends with the client.
 
 use crate::{
     core::Core,
@@ -9,7 +9,7 @@ use crate::{
     table::Table,
 };
 use dfs_proto::{
-    change::{Change, Changed},
+    change::{ACCESSES_MAX, Change, Changed},
     id::InodeId,
     session::{BadReplica, Event, Events, Recall},
 };
@@ -30,6 +30,9 @@ const DIRTY_AGE: Duration = Duration::from_secs(1);
 
 /// Closes are told together after so long.
 const CLOSE_DELAY: Duration = Duration::from_millis(50);
+
+/// Reads are told together after so long.
+const ACCESS_DELAY: Duration = Duration::from_secs(1);
 
 /// Between two renewals while what was recalled is given up.
 const RENEWAL: Duration = Duration::from_secs(2);
@@ -69,6 +72,11 @@ pub(crate) fn start(
         sync(&c).await;
     });
     runtime.spawn(sync);
+    let c = core.clone();
+    let access = stop.clone().run_until_cancelled_owned(async move {
+        access(&c).await;
+    });
+    runtime.spawn(access);
     let c = core.clone();
     let report = stop.clone().run_until_cancelled_owned(async move {
         report(&c, bad).await;
@@ -313,6 +321,40 @@ async fn sync(core: &Arc<Core>) {
         tick.tick().await;
         if let Ok(session) = core.master.session().await {
             core.blocks.sync_and_tell(&session).await;
+        }
+    }
+}
+
+async fn access(core: &Arc<Core>) {
+    let accesses = &core.attrs.accesses;
+    loop {
+        while accesses.are_told() {
+            accesses.came.notified().await;
+        }
+        sleep(ACCESS_DELAY).await;
+        tell_accesses(core).await;
+    }
+}
+
+/// Tells the master of all reads that it has yet to be told of. What does not arrive stays for the
+/// next time.
+pub(crate) async fn tell_accesses(core: &Core) {
+    let accesses = &core.attrs.accesses;
+    for untold in accesses.untold().chunks(ACCESSES_MAX) {
+        let told = async {
+            let session = core.master.session().await?;
+            let change = Change::Access {
+                accesses: untold.to_vec(),
+            };
+            core.master.change(&session, change).await
+        };
+        match told.await {
+            Ok(_) => accesses.told(untold),
+            Err(error @ Error::Refused(_)) => {
+                tracing::debug!("access times were not taken: {error}");
+                accesses.told(untold);
+            }
+            Err(error) => return tracing::debug!("access times were not told: {error}"),
         }
     }
 }

@@ -3,13 +3,13 @@
 //! `adapter` translates, `mount` brings a directory under the file system and back, and everything
 //! that decides something lives below, in dfs-client.
 
+mod accesses;
 mod adapter;
 mod answer;
 mod attr;
 mod errno;
 mod forget;
 mod handles;
-mod listed;
 mod listing;
 pub mod mount;
 mod reading;

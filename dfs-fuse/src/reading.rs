@@ -9,8 +9,7 @@ use crate::{
     answer::{Answers, Refuse, Request},
     attr,
     forget::Invalidator,
-    listed::{Listed, Names},
-    listing::{self, AFTER_DOT, AFTER_DOTS, OpenDirectory, Window},
+    listing::{self, AFTER_DOT, AFTER_DOTS, Listed, Names, OpenDirectory, Window},
     root::Root,
 };
 use dfs_client::{Dfs, Kept, Vouch};
@@ -85,6 +84,7 @@ impl Reader {
         if offset < AFTER_DOTS {
             directory.window().forget();
         } else if self.fill_from_window(&directory, offset, &mut page) {
+            self.accessed(&directory);
             page.finish();
             return self.told(answers, &directory);
         }
@@ -97,6 +97,7 @@ impl Reader {
         let (reader, then) = (self.clone(), answers.clone());
         answers.later(request, page, work, move |mut page, parent| {
             reader.fill(&directory, offset, parent, &mut page);
+            reader.accessed(&directory);
             page.finish();
             reader.told(&then, &directory);
         });
@@ -108,6 +109,12 @@ impl Reader {
         if directory.kept && directory.window().version().is_none() {
             let forget = self.invalidator.clone().list_soon(directory.inode);
             answers.whenever(forget);
+        }
+    }
+
+    fn accessed(&self, directory: &OpenDirectory) {
+        if directory.counted {
+            self.dfs.accessed(directory.inode);
         }
     }
 

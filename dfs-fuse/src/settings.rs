@@ -25,7 +25,7 @@ pub struct Settings {
 
     /// Mount options as mount(8) passes them: ro, noatime, nodiratime, nosuid, nodev, noexec, sync,
     /// dirsync and their opposites, nonempty (cover what is in the directory), private (for this
-    /// user only). nosuid and nodev are the default
+    /// user only). nosuid, nodev and relatime are the default; there is no strictatime
     #[arg(short = 'o', long = "options", value_delimiter = ',')]
     pub options: Vec<String>,
 

@@ -3,13 +3,15 @@
 use dfs_host::clock::SystemClock;
 use dfs_master::{config::Settings, daemon};
 use dfs_proto::{
-    change::{Caller, Change, Changed, Logged, Make, Ticket},
+    attr::SetAttr,
+    change::{Access, Caller, Change, Changed, Logged, Make, Ticket},
     error::FsError,
     id::{DiskId, InodeId, MinionId, SessionId},
     minion::{Beat, DiskState, Registered, Registration},
     name::Name,
     service::{AdminClient, ControlClient, MasterClient},
     session::{Event, SessionHello},
+    time::Timestamp,
     wire::{Address, Client, Greeting, dial, within},
 };
 use std::{path::Path, sync::Arc, time::Duration};
@@ -205,6 +207,59 @@ async fn names_and_sessions_survive_a_restart() {
     );
     let fenced = change(&master, ticket(session, 102), make("h")).await;
     assert_eq!(fenced, Err(FsError::SessionEnded(session)));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn who_keeps_attributes_is_not_told_of_accesses() {
+    let data = tempfile::tempdir().expect("a folder");
+    let served = Served::start(data.path(), "accesses").await;
+    let master: MasterClient = served.client().await;
+    let (reads, keeps) = (session(&master).await, session(&master).await);
+    let inode = made(
+        change(&master, ticket(reads, 1), make("f"))
+            .await
+            .expect("made"),
+    );
+    let getattr = |session| master.getattr(within(SOON), session, inode);
+    let kept = getattr(keeps).await.expect("called").expect("there");
+    assert!(kept.leased);
+    let access = Access {
+        inode,
+        atime: Timestamp::from_nanos(kept.answer.ctime.as_nanos() + 1),
+        ctime: kept.answer.ctime,
+    };
+    let accesses = Change::Access {
+        accesses: vec![access],
+    };
+    let told = change(&master, ticket(reads, 2), accesses).await;
+    assert_eq!(told.expect("done").answer, Changed::Done);
+    let now = getattr(reads).await.expect("called").expect("there").answer;
+    assert_eq!(now.atime, access.atime);
+    // A change that it is told of, so that what it was told before is known.
+    let set = SetAttr {
+        mode: Some(0o600),
+        ..SetAttr::default()
+    };
+    let chmod = change(&master, ticket(reads, 3), Change::SetAttr { inode, set });
+    let listen = async {
+        let (mut after, mut recalls) = (0, Vec::new());
+        while recalls.is_empty() {
+            let told = master.events(within(SOON), keeps, after, 0).await;
+            let told = told.expect("called").expect("told");
+            after = told.last;
+            recalls.extend(told.events.into_iter().filter_map(|event| match event {
+                Event::Recall(recall) => Some(recall.inode),
+                _ => None,
+            }));
+        }
+        let acknowledged = master.events(within(SOON), keeps, after, 0).await;
+        acknowledged.expect("called").expect("told");
+        recalls
+    };
+    let (changed, recalls) = tokio::join!(chmod, listen);
+    assert!(changed.is_ok());
+    assert_eq!(recalls, [inode], "the chmod, and nothing before");
     served.stop().await;
 }
 

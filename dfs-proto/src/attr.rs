@@ -52,7 +52,7 @@ pub struct Attr {
     pub stored: u64,
     /// Device number of a device node, else 0.
     pub rdev: u32,
-    /// When it was made, or what was set; no read changes it.
+    /// When it was last read, in the manner of relatime: see [`crate::change::Access`].
     pub atime: Timestamp,
     /// Last change of the content.
     pub mtime: Timestamp,

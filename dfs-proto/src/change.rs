@@ -160,6 +160,21 @@ pub enum CommitBytes {
     },
 }
 
+/// Accesses told in one change, at the most.
+pub const ACCESSES_MAX: usize = 512;
+
+/// An inode was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Access {
+    /// Which.
+    pub inode: InodeId,
+    /// When, by the master's clock as the client estimates it.
+    pub atime: Timestamp,
+    /// [`Attr::ctime`] of what was read. Whatever has changed the inode since, a set access time
+    /// above all, makes the access void.
+    pub ctime: Timestamp,
+}
+
 /// A change of the namespace.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Change {
@@ -335,6 +350,13 @@ pub enum Change {
         owner: u64,
         /// Which bytes.
         range: FileRange,
+    },
+    /// Inodes were read some time ago: their access times move on, and nothing else of them. Those
+    /// that are gone, have changed since or were read later are passed over. Nobody who keeps their
+    /// attributes is told. Answer: `Done`.
+    Access {
+        /// Which; at most [`ACCESSES_MAX`] are told at once.
+        accesses: Vec<Access>,
     },
 }
 

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use dfs_proto::{
-    id::{FilesystemId, MinionId},
+    change::{Access, Change},
+    id::{FilesystemId, InodeId, MinionId},
     payload::Gathered,
     service::{BlockBytes, MinionRequest, MinionResponse},
+    time::Timestamp,
     wire::{
         Address, DialError, Framed, Greeting, Identity, Link, Listener, ServiceKind, dial, serve,
         transport, within,
@@ -247,4 +249,21 @@ async fn answers_are_as_documented() {
         }
         same(name, &bytes);
     }
+}
+
+/// The last change: the numbers of those before it have not moved.
+#[test]
+fn changes_are_as_documented() {
+    let moment = |seconds| Timestamp { seconds, nanos: 5 };
+    let access = Access {
+        inode: InodeId(300),
+        atime: moment(3),
+        ctime: moment(1),
+    };
+    let change = Change::Access {
+        accesses: vec![access],
+    };
+    let bytes = postcard::to_stdvec(&change).expect("small");
+    same("change, access of inode 300 at 3.000000005 s", &bytes);
+    assert_eq!(postcard::from_bytes(&bytes), Ok(change));
 }

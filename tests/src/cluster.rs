@@ -3,11 +3,19 @@
 //! Each daemon can be killed, frozen and started again on the address it had. When a test ends
 //! well, what the daemons said is read: WARN and ERROR lines that were not announced fail it.
 
-use crate::{admin, kernel, logs, mount::Mount, process::Daemon, space::Folder};
+use crate::{
+    admin, kernel, logs,
+    mount::Mount,
+    process::{Daemon, binary},
+    shell,
+    space::Folder,
+    wait,
+};
 use dfs_proto::service::Status;
 use std::{
     ffi::OsString,
     fs,
+    os::linux::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -180,6 +188,24 @@ impl Cluster {
     /// What the master says of the cluster.
     pub fn status(&self) -> Status {
         admin::status(&self.address).expect("a healthy master answers")
+    }
+
+    /// Waits until the master was told of all that was read through a mount so far.
+    pub fn wait_accesses_told(&self, mount: usize) {
+        // What is read last and has the highest number is told last.
+        let marker = self.mounts[mount].path().join("read-last");
+        fs::create_dir(&marker).expect("made");
+        assert_eq!(fs::read_dir(&marker).expect("reads").count(), 0);
+        let read = fs::metadata(&marker).expect("there").st_atime_nsec();
+        let (dfs, master) = (binary("dfs"), &self.address);
+        let ask = format!("{} stat --master {master} /read-last", dfs.display());
+        let told = format!(".{read:09} UTC");
+        wait::until(START, "access times", || {
+            let said = shell::ok(&ask);
+            let mut lines = said.lines();
+            lines.any(|line| line.starts_with("accessed") && line.ends_with(&told))
+        });
+        fs::remove_dir(&marker).expect("removed");
     }
 
     /// kill -9 of the master and a new start at once.

@@ -5,7 +5,7 @@
 //! larger log index wins. One that was asked for before a recall of its inode is not kept as leased,
 //! whenever it comes.
 
-use super::recalls::Recalls;
+use super::{accesses::Accesses, recalls::Recalls};
 use crate::{
     audience::Audience,
     link::{Lease, Source},
@@ -63,6 +63,8 @@ pub(crate) struct Attrs {
     whole: Recalls,
     /// Of write leases on files that are not open yet.
     claims: Recalls,
+    /// What was read, beside what is known.
+    pub(crate) accesses: Accesses,
     inodes: Mutex<LruCache<InodeId, Known>>,
     names: Mutex<LruCache<(InodeId, Name), Named>>,
 }
@@ -76,6 +78,7 @@ impl Attrs {
             recalls: Recalls::default(),
             whole: Recalls::default(),
             claims: Recalls::default(),
+            accesses: Accesses::default(),
             inodes: Mutex::new(LruCache::new(INODES_MAX)),
             names: Mutex::new(LruCache::new(NAMES_MAX)),
         }
@@ -160,6 +163,11 @@ impl Attrs {
             if known.index <= source.index {
                 // Several changes share a place in the log, and which of them was last is not known.
                 let unsure = known.index == source.index && known.attr != *attr;
+                let leased = self.left(known.stamp, known.at, now).is_some();
+                // Then only this session can have changed it since.
+                let only_ours = leased && stamp.is_some() && !unsure;
+                let before = only_ours.then_some(known.attr.ctime);
+                self.accesses.learn(attr, before);
                 known.attr.clone_from(attr);
                 known.index = source.index;
                 known.stamp = stamp.filter(|_| !unsure);
@@ -175,6 +183,7 @@ impl Attrs {
             pages: None,
             parent: None,
         };
+        self.accesses.learn(attr, None);
         let gone = inodes.push(attr.inode, known);
         drop(inodes);
         if let Some((gone, _)) = gone.filter(|(gone, _)| *gone != attr.inode) {

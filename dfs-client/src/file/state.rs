@@ -242,6 +242,7 @@ impl File {
             // A commit was answered since these were looked up.
             attr.clone_from(&state.attr);
         }
+        self.core.attrs.accesses.overlay(attr);
         state.overlay(attr);
     }
 
@@ -249,6 +250,7 @@ impl File {
     pub(crate) fn attr(&self) -> Attr {
         let state = self.state.lock();
         let mut attr = state.attr.clone();
+        self.core.attrs.accesses.overlay(&mut attr);
         state.overlay(&mut attr);
         attr
     }

@@ -82,7 +82,7 @@ impl Adapter {
             kill_privileges: truncate && request.uid() != 0,
         };
         let reads_only = flags.0 & libc::O_ACCMODE == libc::O_RDONLY;
-        let synced = sync_of(flags.0);
+        let (synced, counted) = (sync_of(flags.0), self.counted.file(flags.0));
         let (dfs, files) = (self.dfs.clone(), self.files.clone());
         let invalidator = self.invalidator.clone();
         let work = async move {
@@ -103,6 +103,7 @@ impl Adapter {
                     file: opened.file,
                     synced,
                     direct,
+                    counted,
                 };
                 reply.opened(files.insert(held), flags);
             });
@@ -125,6 +126,7 @@ impl Adapter {
         let append = flags & libc::O_APPEND != 0;
         let (dfs, files, teller) = (self.dfs.clone(), self.files.clone(), self.teller.clone());
         let held = self.invalidator.holds(vec![asked.inode]);
+        let (synced, counted) = (sync_of(flags), self.counted.file(flags));
         let name_here = name.clone();
         let work = async move {
             match dfs
@@ -141,12 +143,12 @@ impl Adapter {
         };
         self.answers
             .later(asked, reply, work, move |reply, (attr, file)| {
-                let synced = sync_of(flags);
                 let direct = append;
                 let handle = files.insert(HeldFile {
                     file,
                     synced,
                     direct,
+                    counted,
                 });
                 let mut flags = FopenFlags::FOPEN_KEEP_CACHE;
                 flags.set(FopenFlags::FOPEN_DIRECT_IO, append);
@@ -160,9 +162,9 @@ impl Adapter {
     pub(super) fn read_file(
         &self,
         inode: INodeNo,
-        handle: FileHandle,
-        (offset, size): (u64, u32),
-        flags: OpenFlags,
+        (handle, flags): (FileHandle, OpenFlags),
+        offset: u64,
+        size: u32,
         reply: ReplyData,
     ) {
         let asked = asked("read", inode);
@@ -173,26 +175,52 @@ impl Adapter {
         let len = if kept { u64::from(size) } else { 0 };
         let asks = Asks::Pages(FileRange::of(offset, len));
         let looking = self.invalidator.looks(asked.inode, asks);
+        let counted = self.counted.file(flags.0);
         let at_hand = match kept {
             true => held.file.try_read_kept(offset, size),
             false => held.file.try_read(offset, size),
         };
         match at_hand {
-            Some(Ok(bytes)) => reply.data(&bytes),
+            Some(Ok(bytes)) => {
+                // Before it is answered, so that who asks next sees when it was.
+                if counted {
+                    self.dfs.accessed(asked.inode);
+                }
+                reply.data(&bytes);
+            }
             Some(Err(error)) => answer::refuse(asked, reply, &error),
             None => {
+                let dfs = self.dfs.clone();
                 let work = async move {
                     match kept {
                         true => held.file.read_kept(offset, size).await,
                         false => held.file.read(offset, size).await,
                     }
                 };
-                self.answers.later(asked, reply, work, |reply, bytes| {
+                self.answers.later(asked, reply, work, move |reply, bytes| {
+                    if counted {
+                        dfs.accessed(asked.inode);
+                    }
                     reply.data(&bytes);
                     drop(looking);
                 });
             }
         }
+    }
+
+    /// The target of a symbolic link.
+    pub(super) fn read_link(&self, inode: INodeNo, reply: ReplyData) {
+        let asked = asked("readlink", inode);
+        let (dfs, counted) = (self.dfs.clone(), self.counted.link());
+        let work = async move {
+            let target = dfs.readlink(asked.inode).await?;
+            if counted {
+                dfs.accessed(asked.inode);
+            }
+            Ok(target)
+        };
+        self.answers
+            .later(asked, reply, work, |reply, target| reply.data(&target));
     }
 
     /// Writes: at once where there is room and nothing to be synced.

@@ -10,7 +10,11 @@ use super::{
         named,
     },
 };
-use crate::{attr, forget::Asks, listed::Names, listing::OpenDirectory};
+use crate::{
+    attr,
+    forget::Asks,
+    listing::{Names, OpenDirectory},
+};
 use bytes::Bytes;
 use dfs_proto::{attr::AclKind, change::Make, extent::FileRange, id::InodeId};
 use fuser::{
@@ -83,11 +87,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {
-        let asked = asked("readlink", inode);
-        let dfs = self.dfs.clone();
-        let work = async move { dfs.readlink(asked.inode).await };
-        self.answers
-            .later(asked, reply, work, |reply, target| reply.data(&target));
+        self.read_link(inode, reply);
     }
 
     fn mknod(
@@ -219,7 +219,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.read_file(inode, handle, (offset, size), flags, reply);
+        self.read_file(inode, (handle, flags), offset, size, reply);
     }
 
     fn write(
@@ -290,14 +290,15 @@ impl Filesystem for Adapter {
         self.answers.later(asked, reply, work, done);
     }
 
-    fn opendir(&self, _: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let counted = self.counted.directory(flags.0);
         let inode = InodeId(inode.0);
         let flags = match self.reader.opens(inode) {
             Names::Asked => FopenFlags::empty(),
             Names::Kept => FopenFlags::FOPEN_CACHE_DIR,
             Names::Known => FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
         };
-        let directory = OpenDirectory::new(inode, !flags.is_empty());
+        let directory = OpenDirectory::new(inode, !flags.is_empty(), counted);
         reply.opened(self.directories.insert(directory), flags);
     }
 

@@ -82,8 +82,14 @@ impl Adapter {
         };
         let kill = request.uid() != 0;
         let range = (from, at, len.min(COPY_BYTES_MAX));
+        let (dfs, invalidator) = (self.dfs.clone(), self.invalidator.clone());
         let work = async move {
             let copied = held.file.copy_from(&source.file, range, kill).await?;
+            // After a read the kernel asks for the access time anew, and after a copy it does not.
+            let read = source.file.inode();
+            if copied > 0 && source.counted && dfs.accessed(read) {
+                invalidator.attributes(read);
+            }
             sync(&held).await?;
             Ok(copied)
         };

@@ -2,6 +2,7 @@
 //! common answers are said.
 
 use crate::{
+    accesses::Counted,
     answer::{Answers, Refuse, Request as Asked},
     attr, errno,
     forget::Invalidator,
@@ -56,6 +57,8 @@ pub(crate) struct Adapter {
     pub(super) directories: Arc<Handles<OpenDirectory>>,
     pub(super) teller: Teller,
     pub(super) invalidator: Invalidator,
+    /// Which reads set access times.
+    pub(super) counted: Counted,
     /// The kernel obeys access-control lists.
     pub(super) acls: bool,
 }
@@ -70,16 +73,20 @@ pub(crate) struct HeldFile {
     pub(super) synced: Option<bool>,
     /// Whether it is read and written past the kernel's pages.
     pub(super) direct: bool,
+    /// Whether it sets its access time that the file is copied from. Of reads the kernel says so with
+    /// each.
+    pub(super) counted: bool,
 }
 
 impl Adapter {
-    /// Serves `dfs`, answering through `answers`.
+    /// Serves `dfs`, answering through `answers`; reads that are `counted` set access times.
     pub(crate) fn new(
         dfs: Dfs,
         answers: Answers,
         root: Root,
         clock: Arc<dyn Clock>,
         invalidator: Invalidator,
+        counted: Counted,
     ) -> Adapter {
         let root = Arc::new(root);
         let reader = Reader {
@@ -102,6 +109,7 @@ impl Adapter {
             directories: Arc::new(Handles::new()),
             teller,
             invalidator,
+            counted,
             acls: false,
         }
     }

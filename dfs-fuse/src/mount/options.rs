@@ -36,7 +36,6 @@ const PASSED_OVER: &[&str] = &[
     "nofail",
     "nouser",
     "owner",
-    "relatime",
     "silent",
     "user",
     "users",
@@ -79,7 +78,7 @@ fn flag(option: &str) -> Option<(MsFlags, bool)> {
         "noexec" => (MsFlags::MS_NOEXEC, true),
         "exec" => (MsFlags::MS_NOEXEC, false),
         "noatime" => (MsFlags::MS_NOATIME, true),
-        "atime" => (MsFlags::MS_NOATIME, false),
+        "atime" | "relatime" => (MsFlags::MS_NOATIME, false),
         "nodiratime" => (MsFlags::MS_NODIRATIME, true),
         "diratime" => (MsFlags::MS_NODIRATIME, false),
         "sync" => (MsFlags::MS_SYNCHRONOUS, true),
@@ -119,6 +118,8 @@ mod tests {
         let read = read_all("defaults,_netdev,noatime,ro,rw,x-systemd.automount,nofail");
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
         assert_eq!(read.expect("all known").flags, flags);
+        let read = read_all("noatime,relatime").expect("all known");
+        assert!(!read.flags.contains(MsFlags::MS_NOATIME));
         let read = read_all("suid,dev,noexec,nonempty").expect("all known");
         assert_eq!(read.flags, MsFlags::MS_NOEXEC);
         assert!(read.nonempty && !read.private);
@@ -127,7 +128,14 @@ mod tests {
 
     #[test]
     fn slips_and_smuggled_options_are_refused() {
-        for bad in ["noatme", "fsname=x", "fd=3", "user_id=0", "rootmode=40000"] {
+        for bad in [
+            "noatme",
+            "strictatime",
+            "fsname=x",
+            "fd=3",
+            "user_id=0",
+            "rootmode=40000",
+        ] {
             assert_eq!(read_all(bad), Err(UnknownOption(bad.to_owned())));
         }
     }

@@ -9,6 +9,7 @@ use super::{
     point::{self, PointError},
 };
 use crate::{
+    accesses::Counted,
     adapter::{Adapter, HeldFile},
     answer::Answers,
     forget::Invalidator,
@@ -90,7 +91,9 @@ pub async fn run(
     };
     let root = Root::learn(&dfs).await?;
     let answers = Answers::new(Handle::current(), settings.op_timeout);
-    let adapter = Adapter::new(dfs.clone(), answers, root, clock, invalidator.clone());
+    let counted = Counted::of(options.flags);
+    let forget = invalidator.clone();
+    let adapter = Adapter::new(dfs.clone(), answers, root, clock, forget, counted);
     let files = adapter.files();
 
     let master = settings.master.join(" ");

@@ -3,7 +3,8 @@
 use super::*;
 use crate::engine::{check::check, command::Grant};
 use dfs_proto::{
-    change::{Caller, Make, Ticket},
+    attr::{Attr, SetAttr, SetTime},
+    change::{Access, Caller, Make, Ticket},
     extent::FileRange,
     id::{FilesystemId, SessionId},
     name::Name,
@@ -344,4 +345,54 @@ fn a_lock_that_comes_again_is_locked_once() {
     let held = bench.machine.reader().locks(InodeId(10)).expect("reads");
     assert_eq!(held.len(), 1);
     assert_eq!(held[0].range, FileRange { start: 5, end: 10 });
+}
+
+#[test]
+fn an_access_moves_the_access_time_on_and_nothing_else() {
+    let mut bench = Bench::new(&Storage::Memory(Arc::default()));
+    let inode = InodeId(10);
+    let ticket = bench.next();
+    let (_, made) = bench.ask(ticket, create("a"), Grant::Inode(inode));
+    assert!(made.is_ok());
+    let known = |bench: &Bench| bench.machine.reader().getattr(inode).expect("there").answer;
+    let before = known(&bench);
+    let later = |nanos| Timestamp::from_nanos(before.ctime.as_nanos() + nanos);
+    let access = |bench: &mut Bench, atime, ctime| {
+        let of = |inode| Access {
+            inode,
+            atime,
+            ctime,
+        };
+        // Of what is not there, too: the rest counts all the same.
+        let accesses = vec![of(InodeId(99)), of(inode)];
+        let ticket = bench.next();
+        let (_, answer) = bench.ask(ticket, Change::Access { accesses }, Grant::Nothing);
+        assert_eq!(answer, Ok(Changed::Done));
+        known(bench)
+    };
+    let read = access(&mut bench, later(500), before.ctime);
+    let expected = Attr {
+        atime: later(500),
+        ..before.clone()
+    };
+    assert_eq!(read, expected);
+    assert_eq!(access(&mut bench, later(300), before.ctime), expected);
+    assert_eq!(access(&mut bench, later(900), later(-1)), expected);
+    // What was set after the read stays, also where it is older.
+    let set = SetAttr {
+        atime: Some(SetTime::At(later(-700))),
+        ..SetAttr::default()
+    };
+    let ticket = bench.next();
+    let (_, answer) = bench.ask(ticket, Change::SetAttr { inode, set }, Grant::Nothing);
+    assert!(answer.is_ok());
+    let late = access(&mut bench, later(900), before.ctime);
+    assert_eq!((late.atime, late.mtime), (later(-700), before.mtime));
+    // A clock that is ahead does not take the access time into the future.
+    let ahead = access(&mut bench, later(1 << 60), late.ctime);
+    assert_eq!(
+        ahead.atime,
+        Timestamp::from_nanos(i128::from(bench.index) * 1_000_000_000)
+    );
+    assert_eq!(check(&bench.machine.reader().view_tables()), Ok(Vec::new()));
 }

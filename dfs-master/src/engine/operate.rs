@@ -73,6 +73,7 @@ pub fn operate(
         Change::EndSession => session::end(txn, now, session).map(|()| Changed::Done),
         Change::Fallocate { .. } | Change::CloneRange { .. } => ranges(txn, now, session, change),
         Change::Lock { .. } | Change::Unlock { .. } => locks(txn, session, change),
+        Change::Access { accesses } => setattr::access(txn, now, accesses).map(|()| Changed::Done),
     }
 }
 

@@ -1,12 +1,17 @@
-//! chmod, chown, utimens, truncate: all that setattr can set, in one step.
+//! chmod, chown, utimens, truncate: all that setattr can set, in one step. And the access times that
+//! reads set, many in one step.
 
 use crate::{
     blocks::truncate,
     namespace::{acl, directory},
-    tables::txn::Txn,
+    tables::{
+        rows::InodeRow,
+        txn::{Rows, Txn},
+    },
 };
 use dfs_proto::{
     attr::{Attr, MODE_MASK, SetAttr, SetTime},
+    change::Access,
     error::FsError,
     id::InodeId,
     time::Timestamp,
@@ -46,4 +51,21 @@ pub fn setattr(
     row.mtime = mtime.unwrap_or(row.mtime);
     txn.put(inode, &row);
     Ok(row.attr(inode))
+}
+
+/// Moves access times on. An inode counts as it was when it was read, by its change time: an access
+/// time that was set since stays, whatever was read before.
+pub fn access(txn: &mut Txn<'_>, now: Timestamp, accesses: &[Access]) -> Result<(), FsError> {
+    for access in accesses {
+        let Some(mut row) = txn.row::<InodeRow>(access.inode)? else {
+            continue;
+        };
+        // The client's clock may be ahead of what it estimates.
+        let atime = access.atime.min(row.moment(now));
+        if row.ctime == access.ctime && row.atime < atime {
+            row.atime = atime;
+            txn.put(access.inode, &row);
+        }
+    }
+    Ok(())
 }

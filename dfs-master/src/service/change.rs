@@ -160,6 +160,7 @@ fn frees_space(change: &Change) -> bool {
         | Change::RemoveXattr { .. }
         | Change::Allocate { .. }
         | Change::Commit { .. }
-        | Change::CloneRange { .. } => false,
+        | Change::CloneRange { .. }
+        | Change::Access { .. } => false,
     }
 }

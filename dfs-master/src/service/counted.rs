@@ -64,6 +64,7 @@ fn name(change: &Change) -> &'static str {
         Change::CloneRange { .. } => "clone_range",
         Change::Lock { .. } => "lock",
         Change::Unlock { .. } => "unlock",
+        Change::Access { .. } => "access",
         Change::Sync => "sync",
         Change::EndSession => "end_session",
     }

@@ -234,7 +234,10 @@ impl Leader {
             | Change::EndSession
             // Who waits for a lock is told otherwise.
             | Change::Lock { .. }
-            | Change::Unlock { .. } => {}
+            | Change::Unlock { .. }
+            // Who keeps an older access time may go on with it: else each reader of a file would
+            // take the file's attributes from all others.
+            | Change::Access { .. } => {}
         }
         touched
     }
@@ -281,6 +284,7 @@ fn names_of(change: &Change) -> Vec<(InodeId, Name)> {
         | Change::Lock { .. }
         | Change::Unlock { .. }
         | Change::Fallocate { .. }
-        | Change::CloneRange { .. } => Vec::new(),
+        | Change::CloneRange { .. }
+        | Change::Access { .. } => Vec::new(),
     }
 }

@@ -9,7 +9,8 @@ use dfs_master::engine::command::{Act, Grant, Measured, ReplicaNews};
 use dfs_proto::{
     attr::{SetAttr, SetTime},
     change::{
-        Caller, Change, CommitBytes, FileCommit, Make, RangeMode, RenameMode, Ticket, XattrMode,
+        Access, Caller, Change, CommitBytes, FileCommit, Make, RangeMode, RenameMode, Ticket,
+        XattrMode,
     },
     extent::{Extent, FileRange},
     id::{BlockId, InodeId, MinionId, SessionId},
@@ -221,7 +222,7 @@ impl Driver {
 
     fn change(&mut self, now: Timestamp, session: SessionId, plain: &Plain) -> (Change, Grant) {
         let nothing = Grant::Nothing;
-        match self.up_to(99) {
+        match self.up_to(104) {
             0..18 => self.make(plain),
             18..23 => {
                 let link = Change::Link {
@@ -276,8 +277,29 @@ impl Driver {
             82..85 => (self.fallocate(plain), nothing),
             85..89 => (self.clone_range(plain), nothing),
             89..94 => (self.lock(session, plain), nothing),
+            94..99 => (self.access(now, plain), nothing),
             _ => (self.commit(now, session, plain), nothing),
         }
+    }
+
+    /// Reads of what is there mostly, seen as it is mostly, some of them twice.
+    fn access(&mut self, now: Timestamp, plain: &Plain) -> Change {
+        let mut accesses = Vec::new();
+        for _ in 0..self.up_to(6) {
+            let inode = self.inode(plain);
+            let there = plain.inodes.get(&inode);
+            let ctime = there.map_or(now, |inode| inode.ctime);
+            let late = i128::from(self.up_to(10)) - 7;
+            accesses.push(Access {
+                inode,
+                atime: Timestamp::from_nanos(now.as_nanos() + late),
+                ctime: match self.one_in(5) {
+                    true => Timestamp::from_nanos(ctime.as_nanos() - 1),
+                    false => ctime,
+                },
+            });
+        }
+        Change::Access { accesses }
     }
 
     /// Locks and unlocks of few owners and few bytes, mostly of what the session holds open.

@@ -2,6 +2,7 @@
 //! answers and equal state after every one, and the machine closed, or killed and replayed, at
 //! random.
 
+mod accesses;
 mod acls;
 mod bytes;
 mod driver;

@@ -471,6 +471,7 @@ impl Plain {
                 let what = (*len, *kill_privileges);
                 self.clone_range(now, session, (*source, *from), (*inode, *at), what)
             }
+            Change::Access { accesses } => self.access(now, accesses),
         }
     }
 

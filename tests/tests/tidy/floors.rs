@@ -95,7 +95,7 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-fuse",
         &[
-            (0, &["settings", "errno", "attr"]),
+            (0, &["settings", "errno", "attr", "accesses"]),
             (1, &["answer", "handles", "listing", "forget", "root"]),
             (2, &["reading", "tell"]),
             (3, &["adapter"]),

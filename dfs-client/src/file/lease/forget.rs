@@ -6,17 +6,8 @@
 //! was, and what it read is forgotten once more. Every other read waits. Each range is small and gone
 //! at once, but for the first, so that this ends however eagerly the file is read.
 
+use super::held::held_by;
 use dfs_proto::extent::FileRange;
-
-/// How large a page is; what a write holds is rounded to it.
-const PAGE_BYTES: u64 = 4096;
-
-/// The page that may be held for a write: its last. Those before are whole in it, and let go as soon
-/// as they have its bytes; and it goes no further than the first that it has a part of.
-pub(super) fn held_by(write: FileRange) -> FileRange {
-    let start = write.end.saturating_sub(1) / PAGE_BYTES * PAGE_BYTES;
-    FileRange::of(start, PAGE_BYTES)
-}
 
 /// A range in parts: the page that may be held for a write, to come last of them, and what is around.
 fn cut(range: FileRange, write: FileRange) -> Vec<FileRange> {
@@ -146,8 +137,6 @@ mod tests {
         assert!(!forgetting.skip(write, false), "somebody else holds it");
         assert!(forgetting.skip(write, true));
         assert_eq!(forgetting.next(), None);
-        assert_eq!(held_by(range(0, 8192)), range(4096, 8192));
-        assert_eq!(held_by(range(0, 8193)), range(8192, 12_288));
     }
 
     #[test]

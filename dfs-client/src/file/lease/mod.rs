@@ -3,9 +3,10 @@
 
 mod claim;
 mod forget;
+mod held;
 mod recall;
 mod waiting;
 
 pub(super) use forget::Forgetting;
+pub(super) use held::Write;
 pub use waiting::Waiting;
-pub(super) use waiting::Write;

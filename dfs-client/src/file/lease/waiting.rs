@@ -4,19 +4,10 @@
 //! there was nothing in it when it came, and nobody reads that meanwhile. So a page that is read after
 //! the write came is not held for it.
 
-use super::forget::held_by;
-use crate::file::{File, state::State};
+use super::Write;
+use crate::file::File;
 use dfs_proto::extent::FileRange;
 use std::{fmt, sync::Arc};
-
-/// A write that has yet to be answered.
-#[derive(Debug)]
-pub(in crate::file) struct Write {
-    number: u64,
-    pub(super) range: FileRange,
-    /// The page that it could hold was read since it came.
-    pub(super) read: bool,
-}
 
 /// A write, until it is answered and this is dropped.
 pub struct Waiting {
@@ -67,14 +58,7 @@ impl File {
 
     /// The audience reads pages of `range`.
     pub(crate) fn is_read(&self, range: FileRange) {
-        self.state.lock().is_read(range);
-    }
-}
-
-impl State {
-    fn is_read(&mut self, range: FileRange) {
-        for write in &mut self.waiting {
-            write.read |= !held_by(write.range).overlap(range).is_empty();
-        }
+        let mut state = self.state.lock();
+        state.waiting.iter_mut().for_each(|one| one.is_read(range));
     }
 }

@@ -33,6 +33,15 @@ impl Counted {
         Counted { cluster, paths }
     }
 
+    /// Has the mounts tell what was read so far, which they do in the background.
+    fn settle(&self) {
+        (0..self.paths.len()).for_each(|mount| self.cluster.wait_accesses_told(mount));
+        // What tells that was made and removed there.
+        for path in &self.paths {
+            fs::metadata(path).expect("there");
+        }
+    }
+
     /// What a mount has asked since the master started.
     fn so_far(&self, mount: usize) -> Calls {
         let sessions = self.cluster.status().sessions.into_iter();
@@ -76,6 +85,7 @@ fn warm(counted: &Counted, files: usize) -> Vec<String> {
             );
         }
     }
+    counted.settle();
     names
 }
 
@@ -122,6 +132,7 @@ fn a_second_git_status_asks_the_master_nothing() {
         "git init -q {at}; cd {at}; cp -rL /usr/include/linux tree; git add -A
          git -c user.name=a -c user.email=a@example.org -c gc.auto=0 commit -qm one; git status -s"
     ));
+    counted.settle();
     // Without a lock of the index, which is a name that is made and removed each time.
     let mut quiet = counted.during(0, || {
         let said = shell::ok(&format!("git --no-optional-locks -C {at} status -s"));
@@ -134,6 +145,27 @@ fn a_second_git_status_asks_the_master_nothing() {
     let locked = counted.during(0, || drop(shell::ok(&format!("git -C {at} status -s"))));
     println!("with a lock of the index: {locked:?}");
     assert!(sum(&locked) <= 4, "{locked:?}");
+    counted.cluster.end();
+}
+
+#[test]
+fn reads_are_told_together_and_once() {
+    let counted = Counted::new();
+    let told = |mount| counted.so_far(mount).get("access").copied().unwrap_or(0);
+    let files = 200;
+    let names = warm(&counted, files);
+    // One call for what tells that all is told; the rest was read within a few seconds.
+    let first = told(1);
+    println!("{files} files read: {first} calls");
+    assert!((1..=10).contains(&first), "{first}");
+    let all = names.iter().map(|name| counted.paths[1].join(name));
+    let all: Vec<String> = all.map(|path| path.display().to_string()).collect();
+    shell::ok(&format!(
+        "for f in {}; do dd if=$f iflag=nocache count=0 status=none; cat $f | wc -c; done",
+        all.join(" ")
+    ));
+    counted.settle();
+    assert_eq!(told(1), first + 1, "nothing but what tells that");
     counted.cluster.end();
 }
 

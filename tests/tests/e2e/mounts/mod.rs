@@ -1,5 +1,6 @@
 //! What several mounts see of each other.
 
+mod atimes;
 mod bytes;
 mod calls;
 mod coherence;

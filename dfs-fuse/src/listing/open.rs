@@ -43,6 +43,8 @@ pub(crate) struct OpenDirectory {
     pub(crate) inode: InodeId,
     /// Whether the kernel keeps the names that it is told.
     pub(crate) kept: bool,
+    /// Whether reading it sets its access time.
+    pub(crate) counted: bool,
     window: Mutex<Window>,
 }
 
@@ -62,10 +64,11 @@ pub(crate) struct Window {
 
 impl OpenDirectory {
     /// Directory `inode`, of which nothing was read yet.
-    pub(crate) fn new(inode: InodeId, kept: bool) -> OpenDirectory {
+    pub(crate) fn new(inode: InodeId, kept: bool, counted: bool) -> OpenDirectory {
         OpenDirectory {
             inode,
             kept,
+            counted,
             window: Mutex::new(Window {
                 after: 0,
                 entries: Vec::new(),
@@ -218,7 +221,7 @@ mod tests {
             let mut directory = Directory::default();
             (0..names).for_each(|_| directory.add());
             let at_first: HashSet<Cookie> = directory.entries.keys().copied().collect();
-            let open = OpenDirectory::new(InodeId(9), false);
+            let open = OpenDirectory::new(InodeId(9), false, false);
             let mut events = events.into_iter();
             let mut told = Vec::new();
             let mut after = 0;
@@ -265,7 +268,7 @@ mod tests {
         let start = Duration::from_secs(3600);
         let mut directory = Directory::default();
         directory.add();
-        let open = OpenDirectory::new(InodeId(9), false);
+        let open = OpenDirectory::new(InodeId(9), false, false);
         assert!(
             !open.window().tells(0, false, start),
             "nothing was read yet"
@@ -284,7 +287,7 @@ mod tests {
     fn windows_grow_while_reading_goes_on() {
         let mut directory = Directory::default();
         (0..2000).for_each(|_| directory.add());
-        let open = OpenDirectory::new(InodeId(9), false);
+        let open = OpenDirectory::new(InodeId(9), false, false);
         let (mut after, mut limits) = (0, Vec::new());
         for _ in 0..3 {
             let limit = open.window().limit_after(after);
