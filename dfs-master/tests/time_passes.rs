@@ -1,18 +1,19 @@
 //! A leader on a simulated disk and a clock that the test moves: sessions expire, the disk fills and
-//! empties, a sync fails.
+//! empties, a sync fails, or takes as long as the test wants.
 
 use dfs_host::{
     clock::ManualClock,
     disk::{Crash, Disk, Fault, SimulatedDisk},
 };
 use dfs_master::{
-    config::Settings,
+    config::{Settings, SyncMode},
     daemon::{self, Stores},
     engine::{apply::Storage, leader::Leader, ticks::Ticks},
     service::{AdminService, MasterService},
     tables::txn::MemoryTables,
 };
 use dfs_proto::{
+    attr::SetAttr,
     change::{Caller, Change, Changed, Logged, Make, Ticket, XattrMode},
     error::FsError,
     id::{InodeId, SessionId},
@@ -45,7 +46,12 @@ impl World {
     }
 
     async fn lead(&self) -> Arc<Leader> {
-        let settings = Settings::local("/nowhere".into(), Vec::new());
+        self.lead_syncing(SyncMode::Group).await
+    }
+
+    async fn lead_syncing(&self, sync: SyncMode) -> Arc<Leader> {
+        let mut settings = Settings::local("/nowhere".into(), Vec::new());
+        settings.sync = sync;
         let disk = Arc::clone(&self.disk);
         let stores = Stores {
             disk,
@@ -256,4 +262,95 @@ async fn a_failed_sync_of_the_log_stops_the_master_and_loses_nothing() {
         .reader
         .lookup(InodeId::ROOT, &name("a"))
         .expect("what was synced is there");
+}
+
+/// Has a session hear what it is told, and forget that at once.
+fn attend(service: &MasterService, session: SessionId) {
+    let service = service.clone();
+    tokio::spawn(async move {
+        let mut after = 0;
+        loop {
+            let told = service
+                .clone()
+                .events(within(SOON), session, after, 0)
+                .await;
+            let Ok(told) = told else { return };
+            after = told.last;
+        }
+    });
+}
+
+/// Begins a change whose entry stays on its way to the disk, and is given up by who asked for it.
+async fn give_up(world: &World, leader: &Leader, asked: impl Future<Output = Logged<Changed>>) {
+    let before = leader.group.progress().0;
+    world.disk.hold_syncs(true);
+    let is_in_the_log = async {
+        while leader.group.progress().0 == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        done = asked => panic!("the log is held up: {done:?}"),
+        () = is_in_the_log => {}
+    }
+    if std::env::var_os("DFS_LONG").is_some_and(|long| !long.is_empty()) {
+        // Longer than anybody waits.
+        tokio::time::sleep(Duration::from_secs(61)).await;
+    }
+}
+
+/// What a session is told of the size of a file, and whether it may keep that.
+async fn size(service: &MasterService, session: SessionId, file: InodeId) -> (u64, bool) {
+    let told = service.clone().getattr(within(SOON), session, file).await;
+    let told = told.expect("there");
+    (told.answer.size, told.leased)
+}
+
+/// Whether a session gets the write lease on a file.
+async fn claims(service: &MasterService, session: SessionId, file: InodeId) -> bool {
+    let claimed = service.clone().claim(within(SOON), session, file).await;
+    claimed.expect("there").writes.is_some()
+}
+
+#[tokio::test]
+async fn what_a_change_may_yet_change_nobody_keeps_and_then_everybody_may() {
+    let world = World::new();
+    let leader = world.lead_syncing(SyncMode::Always).await;
+    let service = MasterService {
+        leader: Arc::clone(&leader),
+    };
+    let (mine, other) = (open(&service).await, open(&service).await);
+    attend(&service, mine);
+    attend(&service, other);
+    let made = change(&service, mine, 1, make("a")).await.expect("made");
+    let Changed::Made { attr, .. } = made.answer else {
+        panic!("{made:?}")
+    };
+    let file = attr.inode;
+    assert_eq!(size(&service, other, file).await, (0, true));
+
+    let grow = Change::SetAttr {
+        inode: file,
+        set: SetAttr {
+            size: Some(5),
+            ..SetAttr::default()
+        },
+    };
+    let asked = async { change(&service, mine, 2, grow).await.expect("grown") };
+    give_up(&world, &leader, asked).await;
+    for session in [other, mine] {
+        assert_eq!(size(&service, session, file).await, (0, false));
+        assert!(!claims(&service, session, file).await);
+    }
+
+    world.disk.hold_syncs(false);
+    let known = async {
+        while !size(&service, other, file).await.1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let known = tokio::time::timeout(SOON, known).await;
+    known.expect("the mark goes when the change is known to be made");
+    assert_eq!(size(&service, other, file).await, (5, true));
+    assert!(claims(&service, other, file).await);
 }

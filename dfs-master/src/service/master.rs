@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use tarpc::context::Context;
 use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 
 /// How long a session from before this leader may take to tell what it saw.
 const KNOWN_WAIT: Duration = Duration::from_secs(5);
@@ -161,9 +162,12 @@ impl Master for MasterService {
         change: Change,
     ) -> Result<Logged<Changed>, FsError> {
         self.check(ticket.session).await?;
-        // In a task of its own: who gives up does not take back what was begun.
+        // In a task of its own, which goes on until it is known what became of the change, whenever
+        // the request ends: who gives up does not take back what was begun.
         let leader = self.leader;
-        let changing = tokio::spawn(async move { leader.change(ticket, change).await });
+        let gone = CancellationToken::new();
+        let _until_this_ends = gone.clone().drop_guard();
+        let changing = tokio::spawn(async move { leader.change(ticket, change, gone).await });
         changing.await.map_err(unfinished)?
     }
 
