@@ -15,7 +15,7 @@ use super::looks::{Looking, Looks};
 use dfs_client::Audience;
 use dfs_proto::{extent::FileRange, id::InodeId, name::Name, session::Recall};
 use fuser::{INodeNo, Notifier};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use parking_lot::{Condvar, Mutex};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -23,11 +23,17 @@ use std::{
     io::{self, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 /// An offset below zero says that only the attributes are meant.
 const ATTRIBUTES_ONLY: i64 = -1;
@@ -35,6 +41,13 @@ const ATTRIBUTES_ONLY: i64 = -1;
 /// How long names may take to be forgotten: a few, and all of them.
 const NAME_WAIT: Duration = Duration::from_millis(50);
 const NAMES_WAIT: Duration = Duration::from_secs(5);
+
+/// Between two looks at whether a directory is held.
+const HELD_LOOK: Duration = Duration::from_millis(5);
+
+/// A name takes microseconds. Where none is forgotten for so long the kernel holds the directory for
+/// another operation than those that hold it by their names, as one that sets its attributes.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// Threads that forget names: one that waits for a directory does not hold up the others.
 const NAME_THREADS: usize = 4;
@@ -70,6 +83,8 @@ struct Shared {
     work: Mutex<Work>,
     wake_pages: Condvar,
     wake_names: Condvar,
+    /// Counts names that are being forgotten.
+    forgotten: AtomicU64,
     /// Directories that operations of this mount hold, and how many.
     held: Mutex<HashMap<InodeId, u32>>,
     told: Mutex<Told>,
@@ -239,7 +254,7 @@ impl Audience for Invalidator {
         Box::pin(async move {
             let files = recalls.iter().filter(|recall| recall.content);
             let asked = files.map(|recall| shared.looks.settle(recall.inode));
-            futures::future::join_all(asked).await;
+            join_all(asked).await;
             let again = shared.told_just_now(recalls.iter().map(|recall| recall.inode));
             shared.forget(&recalls, NAME_WAIT).await;
             if again {
@@ -273,14 +288,7 @@ impl Audience for Invalidator {
             inodes
                 .into_iter()
                 .for_each(|inode| shared.tell(inode, ATTRIBUTES_ONLY));
-            let queued = names
-                .into_iter()
-                .map(|(parent, names)| shared.name_soon(parent, names));
-            let queued: Vec<_> = queued.collect();
-            let done = futures::future::join_all(queued);
-            if tokio::time::timeout(NAMES_WAIT, done).await.is_err() {
-                tracing::debug!("the kernel takes long to forget its names");
-            }
+            shared.forget_all(names, NAMES_WAIT).await;
         })
     }
 
@@ -351,12 +359,39 @@ impl Shared {
             self.tell(recall.inode, ATTRIBUTES_ONLY);
             if !recall.names.is_empty() {
                 let done = self.name_soon(recall.inode, recall.names.clone());
-                let held = self.held.lock().contains_key(&recall.inode);
-                waits.extend((!held).then_some(done));
+                waits.extend((!self.is_held(recall.inode)).then_some(done));
             }
         }
         // What takes longer waits for an operation that began meanwhile, and is done after it.
-        let _ = tokio::time::timeout(within, futures::future::join_all(waits)).await;
+        let _ = timeout(within, join_all(waits)).await;
+    }
+
+    /// Has names forgotten, and waits for that, but for those in directories that an operation of this
+    /// mount holds or begins to hold.
+    async fn forget_all(&self, mut names: Vec<(InodeId, Vec<Name>)>, within: Duration) {
+        // Those that may take long do not hold up the threads.
+        names.sort_by_cached_key(|(parent, _)| self.is_held(*parent));
+        let queue = |(parent, names)| (parent, self.name_soon(parent, names));
+        let queued: Vec<_> = names.into_iter().map(queue).collect();
+        let until = Instant::now() + within;
+        let (mut forgotten, mut since) = (0, Instant::now());
+        for (parent, mut done) in queued {
+            while !self.is_held(parent) && Instant::now() < until {
+                if timeout(HELD_LOOK, &mut done).await.is_ok() {
+                    break;
+                }
+                let now = self.forgotten.load(Ordering::Relaxed);
+                if std::mem::replace(&mut forgotten, now) != now {
+                    since = Instant::now();
+                } else if since.elapsed() > STUCK {
+                    return tracing::debug!("the kernel takes long to forget its names");
+                }
+            }
+        }
+    }
+
+    fn is_held(&self, directory: InodeId) -> bool {
+        self.held.lock().contains_key(&directory)
     }
 
     /// Has these names forgotten; tells when they are.
@@ -402,6 +437,7 @@ impl Shared {
                 continue;
             };
             for name in &next.names {
+                self.forgotten.fetch_add(1, Ordering::Relaxed);
                 // ENOENT: the kernel does not know the name, or the directory.
                 if let Err(error) = kernel.expire(next.parent, name) {
                     tracing::trace!(parent = %next.parent, "a name was to be forgotten: {error}");
@@ -424,7 +460,7 @@ impl Shared {
         let mut held_up = 0;
         while held_up < HELD_UP_LOOKS {
             // It fails only when the process ends.
-            if tokio::time::timeout(LOOK, &mut forgotten).await.is_ok() {
+            if timeout(LOOK, &mut forgotten).await.is_ok() {
                 return true;
             }
             // A read that holds a page is answered, and lets it go.
