@@ -46,7 +46,7 @@ impl Leader {
         let made = made(&change, &grant);
         let opens = match &change {
             Change::Open { inode, .. } | Change::Lock { inode, .. } => {
-                self.lend_opened(session, *inode).await
+                self.lend_opened(session, *inode).await?
             }
             _ => false,
         };
@@ -96,13 +96,13 @@ impl Leader {
     }
 
     /// Has a session keep what it will be told of a file that it opens.
-    async fn lend_opened(&self, session: SessionId, inode: InodeId) -> bool {
+    async fn lend_opened(&self, session: SessionId, inode: InodeId) -> Result<bool, FsError> {
         if !self.keeps_nothing(session) {
-            return false;
+            return Ok(false);
         }
-        self.everyone_is_confirmed().await;
+        self.is_shared_since_before(inode).await?;
         self.share(session, &[inode]).await;
-        self.lend(session, [inode], None) == Lend::Kept
+        Ok(self.lend(session, [inode], None) == Lend::Kept)
     }
 
     fn place(&self, avoid: &[MinionId], near: Option<MinionId>) -> Result<Grant, FsError> {

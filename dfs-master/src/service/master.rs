@@ -262,12 +262,10 @@ impl Master for MasterService {
         self.check(session).await?;
         let leader = &self.leader;
         let lends = leader.keeps_nothing(session);
-        if lends {
-            leader.everyone_is_confirmed().await;
-        }
         // Who goes on writing is not asked for ever: then nothing of the listing is kept.
         let mut rounds = 0;
         loop {
+            let before = leader.before();
             let written = Mutex::new(Vec::new());
             let lend = |part: &Listing| {
                 let entries = part.entries.iter().filter(|_| attrs);
@@ -282,6 +280,11 @@ impl Master for MasterService {
                 }
             };
             let listing = leader.reader.readdir(inode, after, limit, attrs, lend)?;
+            let told = listing.answer.entries.iter().filter(|_| attrs && lends);
+            if leader.was_written_before(&before, told.map(|entry| entry.inode))? {
+                before.changes().await;
+                continue;
+            }
             let written = written.into_inner();
             rounds += 1;
             if written.is_empty() || rounds == SHARE_ROUNDS {

@@ -13,7 +13,7 @@ use crate::{
         leader::Leader,
         proposer::{OnItsWay, Proposed},
     },
-    lease::{Begun, Heard, LEASE_TERM, Touched},
+    lease::{Begun, Heard, Touched},
 };
 use dfs_proto::{
     attr::FileKind,
@@ -164,19 +164,6 @@ impl Leader {
             // Whatever comes first: it is looked at anew.
             let _ = timeout(until.saturating_sub(now), change.changed()).await;
         }
-    }
-
-    /// Under a new leader, a session from before may keep what it was leased, until it has said
-    /// that it has forgotten, or for as long as a lease lasts without a renewal.
-    pub(super) async fn everyone_is_confirmed(&self) {
-        let mut unconfirmed = self.seats.lock().unconfirmed();
-        if *unconfirmed.borrow() == 0 {
-            return;
-        }
-        let until = self.since + LEASE_TERM + Duration::from_millis(500);
-        let left = until.saturating_sub(self.now());
-        let confirmed = unconfirmed.wait_for(|waits| *waits == 0);
-        let _ = timeout(left, confirmed).await;
     }
 
     async fn take_names(&self, names: &[(InodeId, Name)]) {
