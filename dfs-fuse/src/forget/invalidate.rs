@@ -23,10 +23,7 @@ use std::{
     io::{self, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
     thread,
     time::Duration,
 };
@@ -44,10 +41,6 @@ const NAMES_WAIT: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether a directory is held.
 const HELD_LOOK: Duration = Duration::from_millis(5);
-
-/// A name takes microseconds. Where none is forgotten for so long the kernel holds the directory for
-/// another operation than those that hold it by their names, as one that sets its attributes.
-const STUCK: Duration = Duration::from_millis(500);
 
 /// Threads that forget names: one that waits for a directory does not hold up the others.
 const NAME_THREADS: usize = 4;
@@ -83,8 +76,6 @@ struct Shared {
     work: Mutex<Work>,
     wake_pages: Condvar,
     wake_names: Condvar,
-    /// Counts names that are being forgotten.
-    forgotten: AtomicU64,
     /// Directories that operations of this mount hold, and how many.
     held: Mutex<HashMap<InodeId, u32>>,
     told: Mutex<Told>,
@@ -124,6 +115,8 @@ struct Work {
     /// Inodes whose pages are; each at most once, so that the number of open files bounds it.
     pages: HashSet<InodeId>,
     names: VecDeque<Names>,
+    /// Threads that forget names in directories that are held.
+    held_up: usize,
     stopped: bool,
 }
 
@@ -368,23 +361,14 @@ impl Shared {
 
     /// Has names forgotten, and waits for that, but for those in directories that an operation of this
     /// mount holds or begins to hold.
-    async fn forget_all(&self, mut names: Vec<(InodeId, Vec<Name>)>, within: Duration) {
-        // Those that may take long do not hold up the threads.
-        names.sort_by_cached_key(|(parent, _)| self.is_held(*parent));
+    async fn forget_all(&self, names: Vec<(InodeId, Vec<Name>)>, within: Duration) {
         let queue = |(parent, names)| (parent, self.name_soon(parent, names));
         let queued: Vec<_> = names.into_iter().map(queue).collect();
         let until = Instant::now() + within;
-        let (mut forgotten, mut since) = (0, Instant::now());
         for (parent, mut done) in queued {
             while !self.is_held(parent) && Instant::now() < until {
                 if timeout(HELD_LOOK, &mut done).await.is_ok() {
                     break;
-                }
-                let now = self.forgotten.load(Ordering::Relaxed);
-                if std::mem::replace(&mut forgotten, now) != now {
-                    since = Instant::now();
-                } else if since.elapsed() > STUCK {
-                    return tracing::debug!("the kernel takes long to forget its names");
                 }
             }
         }
@@ -431,13 +415,22 @@ impl Shared {
             if work.stopped {
                 return;
             }
-            let next = work.names.pop_front();
+            // Those in directories that are held come last, and leave one thread for others: they
+            // hold up theirs.
+            let mut parents = work.names.iter().map(|names| names.parent);
+            let free = parents.position(|parent| !self.is_held(parent));
+            let held = usize::from(free.is_none());
+            if work.held_up + held == NAME_THREADS {
+                self.wake_names.wait_for(&mut work, HELD_LOOK);
+                continue;
+            }
+            let next = work.names.remove(free.unwrap_or(0));
+            work.held_up += held;
             drop(work);
             let (Some(next), Some(kernel)) = (next, self.kernel.get()) else {
                 continue;
             };
             for name in &next.names {
-                self.forgotten.fetch_add(1, Ordering::Relaxed);
                 // ENOENT: the kernel does not know the name, or the directory.
                 if let Err(error) = kernel.expire(next.parent, name) {
                     tracing::trace!(parent = %next.parent, "a name was to be forgotten: {error}");
@@ -445,6 +438,7 @@ impl Shared {
             }
             // Nobody waits any more where it took too long.
             let _ = next.done.send(());
+            self.work.lock().held_up -= held;
         }
     }
 
