@@ -371,11 +371,11 @@ impl Leases {
     }
 
     /// A change that may yet be applied will be answered to nobody: until it has ended, its session
-    /// keeps what it touches as little as others do. What it holds of that it is recalled; these
-    /// recalls are the last ones, from the number on that this answers.
-    pub fn disown(&mut self, begun: &mut Begun) -> usize {
+    /// keeps what it touches as little as others do. Answers what it is to be recalled; nobody waits
+    /// for that, so that it counts as a holder still.
+    pub fn disown(&mut self, begun: &mut Begun) -> Vec<(SessionId, Recall)> {
         let session = std::mem::replace(&mut begun.session, NOBODY);
-        let recalled = begun.recalls.len();
+        let mut recalls = Vec::new();
         for (inode, turn, _) in &mut begun.marks {
             *turn = None;
             let Some(held) = self.shard(*inode).get_mut(inode) else {
@@ -397,10 +397,10 @@ impl Leases {
                     writes: writer.map(|writer| writer.claim),
                 };
                 held.recalled_from.push((session, None));
-                begun.recalls.push((session, recall));
+                recalls.push((session, recall));
             }
         }
-        recalled
+        recalls
     }
 
     /// The change was applied, or will not be, and those who were to forget have. Where `told`, its

@@ -127,8 +127,8 @@ impl Leader {
     fn disown(&self, touch: &mut Touch) {
         touch.is_disowned = true;
         if let Some(begun) = &mut touch.begun {
-            let first = self.leases.lock().disown(begun);
-            self.recall(&begun.recalls[first..]);
+            let recalls = self.leases.lock().disown(begun);
+            self.recall(&recalls);
         }
     }
 
