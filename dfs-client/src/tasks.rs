@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,9 @@ const ACCESS_DELAY: Duration = Duration::from_secs(1);
 
 /// Between two renewals while what was recalled is given up.
 const RENEWAL: Duration = Duration::from_secs(2);
+
+/// Between two attempts to reach a master that has gone.
+const REACH_AGAIN: Duration = Duration::from_millis(50);
 
 /// Between two looks at files that are kept though nobody uses them.
 const KEPT_LOOK: Duration = Duration::from_secs(5);
@@ -88,7 +91,9 @@ pub(crate) fn start(
 async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
     let mut session = first;
     let mut after = 0;
+    let mut losses = core.master.losses();
     loop {
+        losses.mark_unchanged();
         if let Some(grant) = core.master.take_grant() {
             core.minions.granted(grant);
         }
@@ -100,8 +105,8 @@ async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
             Ok(Events { last, events, .. }) => {
                 // What takes long is no silence.
                 tokio::select! {
-                    () = happened(core, table, events) => {}
-                    () = renew(core, &session, after) => {}
+                    () = happened(core, table, events, losses.clone()) => {}
+                    () = renew(core, &session, after, losses.clone()) => {}
                 }
                 core.master.has_heard(last);
                 after = last;
@@ -116,18 +121,24 @@ async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
             }
             Err(error) => {
                 tracing::debug!("no events: {error}");
-                sleep(Duration::from_millis(100)).await;
+                sleep(REACH_AGAIN).await;
             }
         }
     }
 }
 
-/// Renews the session now and then, acknowledging nothing.
-async fn renew(core: &Core, session: &Session, after: u64) {
+/// Renews the session now and then, acknowledging nothing; and as soon as the master is lost, because
+/// the next one answers nothing before it knows the session, also not what is needed to give up what
+/// was recalled.
+async fn renew(core: &Core, session: &Session, after: u64, mut losses: watch::Receiver<u64>) {
     loop {
-        sleep(RENEWAL).await;
-        if let Err(error) = core.master.events(session, after).await {
+        let _ = timeout(RENEWAL, losses.changed()).await;
+        while let Err(error) = core.master.events(session, after).await {
             tracing::debug!("not renewed: {error}");
+            if session.ended.is_cancelled() {
+                return std::future::pending().await;
+            }
+            sleep(REACH_AGAIN).await;
         }
     }
 }
@@ -156,7 +167,12 @@ fn everything_of(inode: InodeId) -> Recall {
 
 /// Takes events in; done when what they recall is forgotten everywhere, because asking for the next
 /// ones says so.
-async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
+async fn happened(
+    core: &Core,
+    table: &Table,
+    events: Vec<Event>,
+    mut losses: watch::Receiver<u64>,
+) {
     let mut recalls = Vec::new();
     let mut shares = Vec::new();
     let mut all = false;
@@ -186,7 +202,12 @@ async fn happened(core: &Core, table: &Table, events: Vec<Event>) {
         }
         Some((file?, lease))
     });
-    join_all(used.map(|(file, lease)| async move { file.has_used(lease).await })).await;
+    let used = join_all(used.map(|(file, lease)| async move { file.has_used(lease).await }));
+    tokio::select! {
+        _ = used => {}
+        // What was on its way from a master that is gone will not come.
+        _ = losses.changed() => {}
+    }
     let mut given_up: HashMap<InodeId, GivenUp> = HashMap::new();
     let mut with_bytes = HashSet::new();
     for recall in &recalls {

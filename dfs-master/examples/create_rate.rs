@@ -62,7 +62,12 @@ enum Way {
 impl Way {
     async fn change(&self, ticket: Ticket, change: Change) {
         match self {
-            Way::Inside(leader) => drop(leader.change(ticket, change).await.expect("made")),
+            Way::Inside(leader) => drop(
+                leader
+                    .change(ticket, change, CancellationToken::new())
+                    .await
+                    .expect("made"),
+            ),
             Way::Socket(client) => {
                 let answer = client.change(within(TIMEOUT), ticket, change).await;
                 drop(answer.expect("called").expect("made"));

@@ -35,7 +35,7 @@ use dfs_proto::{
     },
 };
 use rand::{TryRng, rngs::SysRng};
-use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 use tarpc::server::{Channel, request_hook::RequestHook};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -187,6 +187,8 @@ pub async fn lead(
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
 ) -> Result<Arc<Leader>, DaemonError> {
+    // An earlier leader of this folder has ended: it renews no lease from now on.
+    let since = clock.monotonic();
     let Stores { disk, tables } = stores;
     let drawn = draw()?;
     let home = folder::open(&*disk, || drawn)?;
@@ -213,7 +215,7 @@ pub async fn lead(
     if !home.made {
         folder::made(&*disk, home)?;
     }
-    let begun = (home.filesystem, boot);
+    let begun = (home.filesystem, boot, since);
     assemble(settings, group, proposer, disk, clock, begun, metrics)
 }
 
@@ -274,12 +276,12 @@ fn assemble(
     proposer: Proposer,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
-    (filesystem, boot): (FilesystemId, u64),
+    (filesystem, boot, since): (FilesystemId, u64, Duration),
     metrics: Arc<Metrics>,
 ) -> Result<Arc<Leader>, DaemonError> {
     let reader = group.reader();
     let moments = Moments::of(reader.boots()?);
-    let since = clock.monotonic();
+    let now = clock.monotonic();
     let mut reserve = Reserve::open(&*disk, settings.reserve_mib * u64::from(MIB))?;
     reserve.watch(&*disk)?;
     let leader = Leader {
@@ -314,7 +316,7 @@ fn assemble(
         leader
             .roster
             .lock()
-            .register(minion, row.registration, row.incarnation, since);
+            .register(minion, row.registration, row.incarnation, now);
     }
     // A new session gets the roster in its grant; one from before gets it as its first event.
     let roster = Event::Roster(leader.roster.lock().entries());
@@ -325,7 +327,7 @@ fn assemble(
         after = *last;
         for (session, _) in page.iter().filter(|(_, row)| !row.ended) {
             let mut seats = leader.seats.lock();
-            seats.keep(*session, since);
+            seats.keep(*session, now);
             seats.tell(*session, roster.clone());
         }
     }

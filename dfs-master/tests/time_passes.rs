@@ -1,18 +1,19 @@
 //! A leader on a simulated disk and a clock that the test moves: sessions expire, the disk fills and
-//! empties, a sync fails.
+//! empties, a sync fails, or takes as long as the test wants.
 
 use dfs_host::{
     clock::ManualClock,
     disk::{Crash, Disk, Fault, SimulatedDisk},
 };
 use dfs_master::{
-    config::Settings,
+    config::{Settings, SyncMode},
     daemon::{self, Stores},
     engine::{apply::Storage, leader::Leader, ticks::Ticks},
     service::{AdminService, MasterService},
     tables::txn::MemoryTables,
 };
 use dfs_proto::{
+    attr::SetAttr,
     change::{Caller, Change, Changed, Logged, Make, Ticket, XattrMode},
     error::FsError,
     id::{InodeId, SessionId},
@@ -45,7 +46,12 @@ impl World {
     }
 
     async fn lead(&self) -> Arc<Leader> {
-        let settings = Settings::local("/nowhere".into(), Vec::new());
+        self.lead_syncing(SyncMode::Group).await
+    }
+
+    async fn lead_syncing(&self, sync: SyncMode) -> Arc<Leader> {
+        let mut settings = Settings::local("/nowhere".into(), Vec::new());
+        settings.sync = sync;
         let disk = Arc::clone(&self.disk);
         let stores = Stores {
             disk,
@@ -256,4 +262,176 @@ async fn a_failed_sync_of_the_log_stops_the_master_and_loses_nothing() {
         .reader
         .lookup(InodeId::ROOT, &name("a"))
         .expect("what was synced is there");
+}
+
+/// Has a session hear what it is told, and forget that at once.
+fn attend(service: &MasterService, session: SessionId) {
+    let service = service.clone();
+    tokio::spawn(async move {
+        let mut after = 0;
+        loop {
+            let told = service
+                .clone()
+                .events(within(SOON), session, after, 0)
+                .await;
+            let Ok(told) = told else { return };
+            after = told.last;
+        }
+    });
+}
+
+/// Begins a change whose entry stays on its way to the disk, and is given up by who asked for it.
+async fn give_up(world: &World, leader: &Leader, asked: impl Future<Output = Logged<Changed>>) {
+    let before = leader.group.progress().0;
+    world.disk.hold_syncs(true);
+    let is_in_the_log = async {
+        while leader.group.progress().0 == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        done = asked => panic!("the log is held up: {done:?}"),
+        () = is_in_the_log => {}
+    }
+    if std::env::var_os("DFS_LONG").is_some_and(|long| !long.is_empty()) {
+        // Longer than anybody waits.
+        tokio::time::sleep(Duration::from_secs(61)).await;
+    }
+}
+
+/// What a session is told of the size of a file, and whether it may keep that.
+async fn size(service: &MasterService, session: SessionId, file: InodeId) -> (u64, bool) {
+    let told = service.clone().getattr(within(SOON), session, file).await;
+    let told = told.expect("there");
+    (told.answer.size, told.leased)
+}
+
+/// Whether a session gets the write lease on a file.
+async fn claims(service: &MasterService, session: SessionId, file: InodeId) -> bool {
+    let claimed = service.clone().claim(within(SOON), session, file).await;
+    claimed.expect("there").writes.is_some()
+}
+
+#[tokio::test]
+async fn what_a_change_may_yet_change_nobody_keeps_and_then_everybody_may() {
+    let world = World::new();
+    let leader = world.lead_syncing(SyncMode::Always).await;
+    let service = MasterService {
+        leader: Arc::clone(&leader),
+    };
+    let (mine, other) = (open(&service).await, open(&service).await);
+    attend(&service, mine);
+    attend(&service, other);
+    let made = change(&service, mine, 1, make("a")).await.expect("made");
+    let Changed::Made { attr, .. } = made.answer else {
+        panic!("{made:?}")
+    };
+    let file = attr.inode;
+    for (session, sequence) in [(mine, 2), (other, 1)] {
+        let open = Change::Open {
+            inode: file,
+            truncate: false,
+            kill_privileges: false,
+        };
+        let opened = change(&service, session, sequence, open).await;
+        opened.expect("opened");
+    }
+    assert_eq!(size(&service, other, file).await, (0, true));
+
+    let grow = Change::SetAttr {
+        inode: file,
+        set: SetAttr {
+            size: Some(5),
+            ..SetAttr::default()
+        },
+    };
+    let asked = async { change(&service, mine, 3, grow).await.expect("grown") };
+    give_up(&world, &leader, asked).await;
+    for session in [other, mine] {
+        assert_eq!(size(&service, session, file).await, (0, false));
+        assert!(!claims(&service, session, file).await);
+    }
+
+    world.disk.hold_syncs(false);
+    let known = async {
+        while !size(&service, other, file).await.1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let known = tokio::time::timeout(SOON, known).await;
+    known.expect("the mark goes when the change is known to be made");
+    assert_eq!(size(&service, other, file).await, (5, true));
+    assert!(claims(&service, other, file).await);
+}
+
+/// A session of before with a file, which it has open or not, and one that has heard of the new leader.
+async fn under_a_new_leader(open_file: bool) -> (World, MasterService, SessionId, InodeId) {
+    let world = World::new();
+    let leader = world.lead().await;
+    let service = MasterService { leader };
+    let (silent, other) = (open(&service).await, open(&service).await);
+    let made = change(&service, silent, 1, make("a")).await.expect("made");
+    let Changed::Made { attr, .. } = made.answer else {
+        panic!("{made:?}")
+    };
+    if open_file {
+        let open = Change::Open {
+            inode: attr.inode,
+            truncate: false,
+            kill_privileges: false,
+        };
+        change(&service, silent, 2, open).await.expect("opened");
+    }
+    let stopped = service.leader.group.stop().await;
+    stopped.expect("stopped");
+    drop(service);
+    let leader = world.lead().await;
+    let service = MasterService { leader };
+    let told = service.clone().events(within(SOON), other, 0, 0).await;
+    let heard = told.expect("known").last;
+    let told = service.clone().events(within(SOON), other, heard, 0).await;
+    told.expect("it has forgotten");
+    (world, service, other, attr.inode)
+}
+
+#[tokio::test]
+async fn what_no_silent_session_has_open_is_answered_at_once_under_a_new_leader() {
+    let (world, service, other, file) = under_a_new_leader(false).await;
+    let at_once = size(&service, other, file);
+    let told = tokio::time::timeout(SOON, at_once).await;
+    assert_eq!(told.expect("nobody can have written to it"), (0, true));
+    let asked = service.clone();
+    let listed = asked.readdir(within(SOON), other, InodeId::ROOT, 0, 10, true);
+    let listed = tokio::time::timeout(SOON, listed).await;
+    assert!(listed.expect("at once").expect("there").leased);
+    // What the silent one keeps of it must not be used any more before it changes.
+    let mut changing = Box::pin(change(&service, other, 1, make("b")));
+    assert!(!is_done(&mut changing).await, "it is waited for");
+    world.clock.advance(Duration::from_secs(9));
+    assert!(change(&service, other, 2, make("c")).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_a_silent_session_may_have_written_waits_for_it_under_a_new_leader() {
+    let (_world, service, other, file) = under_a_new_leader(true).await;
+    let mut asking = Box::pin(size(&service, other, file));
+    assert!(!is_done(&mut asking).await, "it may have been written");
+    let asked = service.clone();
+    let listing = asked.readdir(within(SOON), other, InodeId::ROOT, 0, 10, true);
+    let mut listing = Box::pin(listing);
+    assert!(!is_done(&mut listing).await, "its size is told there, too");
+    let asked = service.clone();
+    let names = asked.readdir(within(SOON), other, InodeId::ROOT, 0, 10, false);
+    let names = tokio::time::timeout(SOON, names).await;
+    names.expect("without sizes at once").expect("there");
+    let silent = service.leader.seats.lock().are_unconfirmed();
+    service.leader.end_session(silent[0]).await.expect("ended");
+    assert_eq!(asking.await, (0, true));
+    assert!(listing.await.expect("there").leased);
+}
+
+/// Whether something is answered while all that can go on does.
+async fn is_done<T>(asked: &mut (impl Future<Output = T> + Unpin)) -> bool {
+    let moment = Duration::from_millis(100);
+    tokio::time::timeout(moment, asked).await.is_ok()
 }

@@ -30,7 +30,10 @@ use std::{
     time::Duration,
 };
 use tarpc::{client::RpcError, context::Context};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 /// One sending of a request may take so long before it is sent again over a new link.
@@ -43,7 +46,7 @@ const REPORT_MAX: Duration = Duration::from_secs(5);
 const LATE_CHANGE_MAX: Duration = Duration::from_secs(120);
 
 /// Waits between attempts grow from the first to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
 /// A session, as long as it lasts.
 #[derive(Debug)]
@@ -82,6 +85,8 @@ pub(crate) struct Master {
     synced_index: AtomicU64,
     /// The last event that was answered.
     heard: AtomicU64,
+    /// Counts calls that found no link, or one that broke.
+    losses: watch::Sender<u64>,
     grant: Mutex<Option<SessionGrant>>,
 }
 
@@ -119,7 +124,8 @@ impl Master {
         let known = filesystem.clone();
         let pool = Pool::new(PoolSettings {
             bulk_links: 1,
-            backoff_max: Duration::from_millis(300),
+            backoff_min: Duration::from_millis(20),
+            backoff_max: Duration::from_millis(200),
             filesystem: Arc::new(move || known.get().copied()),
             ..PoolSettings::default()
         });
@@ -136,6 +142,7 @@ impl Master {
             seen_index: AtomicU64::new(0),
             synced_index: AtomicU64::new(0),
             heard: AtomicU64::new(0),
+            losses: watch::Sender::new(0),
             grant: Mutex::new(None),
         })
     }
@@ -278,6 +285,11 @@ impl Master {
     /// What was told up to this event is done, whoever hears of that first.
     pub(crate) fn has_heard(&self, number: u64) {
         self.heard.store(number, Ordering::Release);
+    }
+
+    /// Changes whenever a call finds no link, or one that breaks.
+    pub(crate) fn losses(&self) -> watch::Receiver<u64> {
+        self.losses.subscribe()
     }
 
     /// Makes a change in `session`, once.
@@ -446,7 +458,10 @@ impl Master {
     {
         let client = match self.pool.control(&self.addresses).await {
             Ok(client) => client,
-            Err(error) => return Verdict::Again(error.to_string()),
+            Err(error) => {
+                self.losses.send_modify(|losses| *losses += 1);
+                return Verdict::Again(error.to_string());
+            }
         };
         match send(client, within(left)).await {
             Ok(Ok(answer)) => Verdict::Answer(answer),
@@ -455,6 +470,7 @@ impl Master {
             Ok(Err(error)) => Verdict::Refused(error),
             Err(error) => {
                 self.pool.drop_link(&self.addresses);
+                self.losses.send_modify(|losses| *losses += 1);
                 Verdict::Again(error.to_string())
             }
         }

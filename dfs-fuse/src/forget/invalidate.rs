@@ -15,7 +15,7 @@ use super::looks::{Asks, Looking, Looks};
 use dfs_client::Audience;
 use dfs_proto::{extent::FileRange, id::InodeId, name::Name, session::Recall};
 use fuser::{INodeNo, Notifier};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use parking_lot::{Condvar, Mutex};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -30,7 +30,10 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 /// The bytes of a file.
 const ALL: FileRange = FileRange {
@@ -44,6 +47,9 @@ const ATTRIBUTES_ONLY: i64 = -1;
 /// How long names may take to be forgotten: a few, and all of them.
 const NAME_WAIT: Duration = Duration::from_millis(50);
 const NAMES_WAIT: Duration = Duration::from_secs(5);
+
+/// Between two looks at whether a directory is held.
+const HELD_LOOK: Duration = Duration::from_millis(5);
 
 /// Threads that forget names: one that waits for a directory does not hold up the others.
 const NAME_THREADS: usize = 4;
@@ -122,6 +128,8 @@ struct Work {
     /// Inodes whose pages are; each at most once, so that the number of open files bounds it.
     pages: HashSet<InodeId>,
     names: VecDeque<Names>,
+    /// Threads that forget names in directories that are held.
+    held_up: usize,
     stopped: bool,
 }
 
@@ -281,7 +289,7 @@ impl Audience for Invalidator {
         Box::pin(async move {
             let files = recalls.iter().filter(|recall| recall.content);
             let asked = files.map(|recall| shared.looks.settle(recall.inode));
-            futures::future::join_all(asked).await;
+            join_all(asked).await;
             let again = shared.told_just_now(recalls.iter().map(|recall| recall.inode));
             shared.forget(&recalls, NAME_WAIT).await;
             if again {
@@ -319,14 +327,7 @@ impl Audience for Invalidator {
             names
                 .iter()
                 .for_each(|(parent, _)| shared.tell_list(*parent));
-            let queued = names
-                .into_iter()
-                .map(|(parent, names)| shared.name_soon(parent, names));
-            let queued: Vec<_> = queued.collect();
-            let done = futures::future::join_all(queued);
-            if tokio::time::timeout(NAMES_WAIT, done).await.is_err() {
-                tracing::debug!("the kernel takes long to forget its names");
-            }
+            shared.forget_all(names, NAMES_WAIT).await;
         })
     }
 
@@ -400,12 +401,30 @@ impl Shared {
             }
             if !recall.names.is_empty() {
                 let done = self.name_soon(recall.inode, recall.names.clone());
-                let held = self.held.lock().contains_key(&recall.inode);
-                waits.extend((!held).then_some(done));
+                waits.extend((!self.is_held(recall.inode)).then_some(done));
             }
         }
         // What takes longer waits for an operation that began meanwhile, and is done after it.
-        let _ = tokio::time::timeout(within, futures::future::join_all(waits)).await;
+        let _ = timeout(within, join_all(waits)).await;
+    }
+
+    /// Has names forgotten, and waits for that, but for those in directories that an operation of this
+    /// mount holds or begins to hold.
+    async fn forget_all(&self, names: Vec<(InodeId, Vec<Name>)>, within: Duration) {
+        let queue = |(parent, names)| (parent, self.name_soon(parent, names));
+        let queued: Vec<_> = names.into_iter().map(queue).collect();
+        let until = Instant::now() + within;
+        for (parent, mut done) in queued {
+            while !self.is_held(parent) && Instant::now() < until {
+                if timeout(HELD_LOOK, &mut done).await.is_ok() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn is_held(&self, directory: InodeId) -> bool {
+        self.held.lock().contains_key(&directory)
     }
 
     /// Has these names forgotten; tells when they are.
@@ -445,7 +464,17 @@ impl Shared {
             if work.stopped {
                 return;
             }
-            let next = work.names.pop_front();
+            // Those in directories that are held come last, and leave one thread for others: they
+            // hold up theirs.
+            let mut parents = work.names.iter().map(|names| names.parent);
+            let free = parents.position(|parent| !self.is_held(parent));
+            let held = usize::from(free.is_none());
+            if work.held_up + held == NAME_THREADS {
+                self.wake_names.wait_for(&mut work, HELD_LOOK);
+                continue;
+            }
+            let next = work.names.remove(free.unwrap_or(0));
+            work.held_up += held;
             drop(work);
             let (Some(next), Some(kernel)) = (next, self.kernel.get()) else {
                 continue;
@@ -458,6 +487,7 @@ impl Shared {
             }
             // Nobody waits any more where it took too long.
             let _ = next.done.send(());
+            self.work.lock().held_up -= held;
         }
     }
 
@@ -477,7 +507,7 @@ impl Shared {
         let mut held_up = 0;
         while held_up < HELD_UP_LOOKS {
             // It fails only when the process ends.
-            if tokio::time::timeout(LOOK, &mut forgotten).await.is_ok() {
+            if timeout(LOOK, &mut forgotten).await.is_ok() {
                 return true;
             }
             // A read that holds a page is answered, and lets it go.

@@ -12,7 +12,10 @@ use crate::{
 use dfs_host::clock::Clock;
 use dfs_proto::{error::FsError, time::Timestamp};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Commands in one entry, at the most.
@@ -21,7 +24,7 @@ const ENTRY_COMMANDS_MAX: usize = 512;
 const WAITING_MAX: usize = 8192;
 /// Entries on their way, at the most: more would only make them smaller.
 const ENTRIES_MAX: usize = 8;
-/// How long a caller waits for an outcome.
+/// How long a caller waits for an outcome, or for a place among those that wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What came of a proposal: the index of its entry, and the outcome.
@@ -30,6 +33,21 @@ pub type Proposed = Result<(u64, Outcome), FsError>;
 struct Waiting {
     act: Act,
     answer: oneshot::Sender<Proposed>,
+}
+
+/// An act that was proposed: it is in the log, or on its way there.
+pub struct OnItsWay {
+    outcome: oneshot::Receiver<Proposed>,
+}
+
+impl OnItsWay {
+    /// Waits until it is known what became of it, however long that takes: what is held for an act
+    /// has to be held as long as it may be applied. An error says that this leader will never know,
+    /// because its log has stopped, and it with that.
+    pub async fn outcome(self) -> Proposed {
+        let outcome = self.outcome.await;
+        outcome.unwrap_or_else(|_| Err(unavailable("the log has stopped")))
+    }
 }
 
 /// Where proposals go in. Cheap to clone.
@@ -56,17 +74,22 @@ impl Proposer {
         Proposer { waiting }
     }
 
-    /// Logs and applies an act; waits for its outcome. If the caller gives up, the act may still
+    /// Has an act logged and applied. An error says that it never will be.
+    pub async fn submit(&self, act: Act) -> Result<OnItsWay, FsError> {
+        let (answer, outcome) = oneshot::channel();
+        let place = timeout(ANSWER_TIMEOUT, self.waiting.reserve()).await;
+        let place = place.map_err(|_| unavailable("the log has more to take than it can"))?;
+        let place = place.map_err(|_| unavailable("the master is going down"))?;
+        place.send(Waiting { act, answer });
+        Ok(OnItsWay { outcome })
+    }
+
+    /// Logs and applies an act; waits for its outcome. If that takes too long, the act may still
     /// happen.
     pub async fn propose(&self, act: Act) -> Proposed {
-        let (answer, outcome) = oneshot::channel();
-        let sent = self.waiting.send(Waiting { act, answer }).await;
-        sent.map_err(|_| unavailable("the master is going down"))?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, outcome).await {
-            Ok(Ok(proposed)) => proposed,
-            Ok(Err(_)) => Err(unavailable("the log has stopped")),
-            Err(_) => Err(unavailable("the log did not take the change in time")),
-        }
+        let proposed = async { self.submit(act).await?.outcome().await };
+        let proposed = timeout(ANSWER_TIMEOUT, proposed).await;
+        proposed.unwrap_or_else(|_| Err(unavailable("the log did not take the change in time")))
     }
 }
 
@@ -116,5 +139,31 @@ fn tell(answers: Vec<oneshot::Sender<Proposed>>, result: Result<(u64, Vec<Outcom
                 let _ = answer.send(Err(unavailable(&why)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_proto::id::SessionId;
+
+    fn act() -> Act {
+        let session = SessionId(1);
+        Act::EndSession { session }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_taken_will_never_be_applied() {
+        let (waiting, mut proposals) = mpsc::channel(1);
+        let proposer = Proposer { waiting };
+        let first = proposer.submit(act()).await.expect("there is room");
+        let mut second = Box::pin(proposer.submit(act()));
+        assert!(futures::poll!(&mut second).is_pending(), "there is none");
+        drop(second);
+        let Waiting { answer, .. } = proposals.recv().await.expect("the first");
+        assert!(proposals.try_recv().is_err(), "and nothing else");
+        drop((answer, proposals));
+        assert!(first.outcome().await.is_err(), "nobody will ever tell");
+        assert!(proposer.submit(act()).await.is_err());
     }
 }

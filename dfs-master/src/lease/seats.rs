@@ -92,6 +92,13 @@ impl Seats {
         self.unconfirmed.subscribe()
     }
 
+    /// Which have not.
+    pub fn are_unconfirmed(&self) -> Vec<SessionId> {
+        let seats = self.seats.iter();
+        let waits = seats.filter(|(_, seat)| !*seat.confirmed.borrow());
+        waits.map(|(session, _)| *session).collect()
+    }
+
     fn count(&self) {
         let seats = self.seats.values();
         let waits = seats.filter(|seat| !*seat.confirmed.borrow()).count();

@@ -40,6 +40,8 @@ const HEAT_GAP: Duration = Duration::from_secs(1);
 const HEAT_TIME: Duration = Duration::from_secs(2);
 /// The table is swept in so many parts.
 const SHARDS: usize = 64;
+/// Whose changes those are that no session will be answered about.
+const NOBODY: SessionId = SessionId(0);
 
 /// What a change touches of one inode.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -366,6 +368,39 @@ impl Leases {
             answers,
             writers,
         }
+    }
+
+    /// A change that may yet be applied will be answered to nobody: until it has ended, its session
+    /// keeps what it touches as little as others do. Answers what it is to be recalled; nobody waits
+    /// for that, so that it counts as a holder still.
+    pub fn disown(&mut self, begun: &mut Begun) -> Vec<(SessionId, Recall)> {
+        let session = std::mem::replace(&mut begun.session, NOBODY);
+        let mut recalls = Vec::new();
+        for (inode, turn, _) in &mut begun.marks {
+            *turn = None;
+            let Some(held) = self.shard(*inode).get_mut(inode) else {
+                continue;
+            };
+            let mut changers = held.changers.iter_mut();
+            if let Some(ours) = changers.find(|one| **one == session) {
+                *ours = NOBODY;
+            }
+            held.last_changer = Some(NOBODY);
+            held.turn += 1;
+            if held.holds(session) {
+                let writer = held.writer.filter(|writer| writer.session == session);
+                let recall = Recall {
+                    inode: *inode,
+                    names: Vec::new(),
+                    whole: true,
+                    content: true,
+                    writes: writer.map(|writer| writer.claim),
+                };
+                held.recalled_from.push((session, None));
+                recalls.push((session, recall));
+            }
+        }
+        recalls
     }
 
     /// The change was applied, or will not be, and those who were to forget have. Where `told`, its

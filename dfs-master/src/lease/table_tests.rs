@@ -218,10 +218,39 @@ fn who_wants_bytes_waits_for_a_change_unless_it_is_waited_for() {
     assert_eq!(bytes(&mut leases, third, 0), Lend::Kept);
 }
 
+#[test]
+fn who_will_not_hear_of_its_change_is_told_as_little_as_others() {
+    let mut leases = written();
+    let mut lost = leases.begin(A, file(), at(1));
+    let another = leases.begin(A, file(), at(1));
+    let recalls = leases.disown(&mut lost);
+    let recall = Recall {
+        inode: FILE,
+        names: Vec::new(),
+        whole: true,
+        content: true,
+        writes: Some(1),
+    };
+    assert_eq!(recalls, [(A, recall)]);
+    leases.told(FILE, A, 7);
+    for session in [A, B] {
+        assert!(!lent(&mut leases, session, [FILE], at(1)));
+    }
+    assert!(
+        !leases.end(&another, true, at(1)),
+        "the lost one may be applied after it"
+    );
+    leases.end(&lost, false, at(1));
+    assert_eq!(leases.holders(FILE), [A], "nobody has waited for it");
+    leases.closed(A, &[FILE]);
+    assert!(lent(&mut leases, B, [FILE], at(1)));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Read(u64, u64),
     Begin(u64, u64),
+    Disown(usize),
     Apply(usize),
     End(usize),
     Write(u64, u64),
@@ -232,6 +261,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         (1u64..4, 0u64..3).prop_map(|(s, i)| Step::Read(s, i)),
         (1u64..4, 0u64..3).prop_map(|(s, i)| Step::Begin(s, i)),
+        (0usize..8).prop_map(Step::Disown),
         (0usize..8).prop_map(Step::Apply),
         (0usize..8).prop_map(Step::End),
         (1u64..4, 1u64..3).prop_map(|(s, i)| Step::Write(s, i)),
@@ -244,6 +274,8 @@ struct Under {
     session: u64,
     inode: u64,
     begun: Begun,
+    /// Its session has given up, and does not use what it kept.
+    is_disowned: bool,
     /// The version that it made.
     applied: Option<u64>,
 }
@@ -308,7 +340,18 @@ proptest! {
                             writers.remove(&inode);
                         }
                     }
-                    under.push(Under { session, inode, begun, applied: None });
+                    under.push(Under { session, inode, begun, is_disowned: false, applied: None });
+                }
+                Step::Disown(which) if !under.is_empty() => {
+                    let which = which % under.len();
+                    let one = &mut under[which];
+                    if !std::mem::replace(&mut one.is_disowned, true) {
+                        leases.disown(&mut one.begun);
+                        kept.remove(&(one.session, one.inode));
+                        if writers.get(&one.inode) == Some(&one.session) {
+                            writers.remove(&one.inode);
+                        }
+                    }
                 }
                 Step::Apply(which) if !under.is_empty() => {
                     let which = which % under.len();
@@ -317,14 +360,20 @@ proptest! {
                         let version = &mut versions[usize::try_from(one.inode).unwrap()];
                         *version += 1;
                         one.applied = Some(*version);
-                        // Its own answer is on its way and wins by its place in the log.
-                        kept.remove(&(one.session, one.inode));
+                        if !one.is_disowned {
+                            // Its own answer is on its way and wins by its place in the log.
+                            kept.remove(&(one.session, one.inode));
+                        }
                     }
                 }
                 Step::End(which) if !under.is_empty() => {
                     let which = which % under.len();
                     if under[which].applied.is_some() {
                         let one = under.swap_remove(which);
+                        if one.is_disowned {
+                            leases.end(&one.begun, false, now);
+                            continue;
+                        }
                         let version = one.applied.unwrap();
                         let newest = heard.entry((one.session, one.inode)).or_default();
                         let is_news = version >= *newest;
@@ -343,14 +392,15 @@ proptest! {
                         };
                     }
                 }
-                Step::Apply(_) | Step::End(_) => {}
+                Step::Disown(_) | Step::Apply(_) | Step::End(_) => {}
             }
             for (inode, writer) in &writers {
                 let others = kept.keys().any(|(one, of)| of == inode && one != writer);
                 prop_assert!(!others, "{inode} is written by {writer} and kept by others");
             }
             for ((session, inode), version) in &kept {
-                let mine = under.iter().any(|u| u.session == *session && u.inode == *inode);
+                let mut own = under.iter().filter(|u| !u.is_disowned);
+                let mine = own.any(|u| u.session == *session && u.inode == *inode);
                 let newest = versions[usize::try_from(*inode).unwrap()];
                 prop_assert!(mine || *version == newest, "{session} keeps {version} of {newest}");
             }

@@ -16,10 +16,17 @@ use dfs_proto::{
     extent::BLOCK_BYTES_MAX,
     id::{InodeId, MinionId, SessionId},
 };
+use tokio_util::sync::CancellationToken;
 
 impl Leader {
-    /// Makes a session's change, with what a leader adds to it.
-    pub async fn change(&self, ticket: Ticket, change: Change) -> Result<Logged<Changed>, FsError> {
+    /// Makes a session's change, with what a leader adds to it; returns when it is known whether it
+    /// is made. Once whoever asked is `gone` the answer will not be heard.
+    pub async fn change(
+        &self,
+        ticket: Ticket,
+        change: Change,
+        gone: CancellationToken,
+    ) -> Result<Logged<Changed>, FsError> {
         if self.reserve.lock().read_only() && !frees_space(&change) {
             return Err(FsError::ReadOnly(
                 "the disk of the master is full; delete something, or make space on it".to_owned(),
@@ -39,7 +46,7 @@ impl Leader {
         let made = made(&change, &grant);
         let opens = match &change {
             Change::Open { inode, .. } | Change::Lock { inode, .. } => {
-                self.lend_opened(session, *inode).await
+                self.lend_opened(session, *inode).await?
             }
             _ => false,
         };
@@ -48,16 +55,18 @@ impl Leader {
             Change::Close { inodes } => inodes.clone(),
             _ => Vec::new(),
         };
-        let touch = self.touch(session, &change, made).await?;
-        let proposed = self
-            .proposer
-            .propose(Act::Change {
-                ticket,
-                change,
-                grant,
-            })
-            .await;
-        let (entry, outcome) = proposed.inspect_err(|_| self.abandon(&touch))?;
+        let mut touch = self.touch(session, &change, made).await?;
+        let act = Act::Change {
+            ticket,
+            change,
+            grant,
+        };
+        let submitted = self.proposer.submit(act).await;
+        let on_its_way = submitted.inspect_err(|_| {
+            self.touched(&touch, false);
+        })?;
+        let known = self.outcome(&mut touch, on_its_way, &gone).await;
+        let (entry, outcome) = known.inspect_err(|_| self.abandon(&touch))?;
         if ends {
             self.seats.lock().end(session);
         }
@@ -70,7 +79,7 @@ impl Leader {
         };
         unlocking.tell(&mut self.lines.lock(), answer.as_ref().err());
         // An answer that was given before is of then, and may have changed since.
-        let fresh = answer.is_ok() && index == entry;
+        let fresh = answer.is_ok() && index == entry && !touch.is_disowned;
         let kept = self.touched(&touch, fresh) || opens;
         let leased = kept && fresh;
         let claim = |inode| self.leases.lock().claim(session, inode);
@@ -87,13 +96,13 @@ impl Leader {
     }
 
     /// Has a session keep what it will be told of a file that it opens.
-    async fn lend_opened(&self, session: SessionId, inode: InodeId) -> bool {
+    async fn lend_opened(&self, session: SessionId, inode: InodeId) -> Result<bool, FsError> {
         if !self.keeps_nothing(session) {
-            return false;
+            return Ok(false);
         }
-        self.everyone_is_confirmed().await;
+        self.is_shared_since_before(inode).await?;
         self.share(session, &[inode]).await;
-        self.lend(session, [inode], None) == Lend::Kept
+        Ok(self.lend(session, [inode], None) == Lend::Kept)
     }
 
     fn place(&self, avoid: &[MinionId], near: Option<MinionId>) -> Result<Grant, FsError> {

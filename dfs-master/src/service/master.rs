@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use tarpc::context::Context;
 use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 
 /// How long a session from before this leader may take to tell what it saw.
 const KNOWN_WAIT: Duration = Duration::from_secs(5);
@@ -161,9 +162,12 @@ impl Master for MasterService {
         change: Change,
     ) -> Result<Logged<Changed>, FsError> {
         self.check(ticket.session).await?;
-        // In a task of its own: who gives up does not take back what was begun.
+        // In a task of its own, which goes on until it is known what became of the change, whenever
+        // the request ends: who gives up does not take back what was begun.
         let leader = self.leader;
-        let changing = tokio::spawn(async move { leader.change(ticket, change).await });
+        let gone = CancellationToken::new();
+        let _until_this_ends = gone.clone().drop_guard();
+        let changing = tokio::spawn(async move { leader.change(ticket, change, gone).await });
         changing.await.map_err(unfinished)?
     }
 
@@ -258,12 +262,10 @@ impl Master for MasterService {
         self.check(session).await?;
         let leader = &self.leader;
         let lends = leader.keeps_nothing(session);
-        if lends {
-            leader.everyone_is_confirmed().await;
-        }
         // Who goes on writing is not asked for ever: then nothing of the listing is kept.
         let mut rounds = 0;
         loop {
+            let before = leader.before();
             let written = Mutex::new(Vec::new());
             let lend = |part: &Listing| {
                 let entries = part.entries.iter().filter(|_| attrs);
@@ -278,6 +280,11 @@ impl Master for MasterService {
                 }
             };
             let listing = leader.reader.readdir(inode, after, limit, attrs, lend)?;
+            let told = listing.answer.entries.iter().filter(|_| attrs && lends);
+            if leader.was_written_before(&before, told.map(|entry| entry.inode))? {
+                before.changes().await;
+                continue;
+            }
             let written = written.into_inner();
             rounds += 1;
             if written.is_empty() || rounds == SHARE_ROUNDS {

@@ -1,6 +1,7 @@
 //! The three services of a master over the wire: check, submit, translate.
 
 mod admin;
+mod before;
 mod change;
 mod control;
 mod counted;

@@ -9,7 +9,10 @@ use crate::{
     engine::leader::Leader,
     lease::{Heard, Lend, Touched, Writer},
     namespace::lookup,
-    tables::txn::View as TablesView,
+    tables::{
+        rows::OpenRow,
+        txn::{Rows, View as TablesView},
+    },
 };
 use dfs_proto::{
     change::Logged,
@@ -30,6 +33,23 @@ const CHANGES_WAIT: Duration = Duration::from_secs(10);
 /// How long a writer that renews its session may take to commit what it has.
 const SHARE_MAX: Duration = Duration::from_secs(60);
 
+/// An answer with something beside it, which is not told.
+fn split<T, Beside>(logged: Logged<(T, Beside)>) -> (Logged<T>, Beside) {
+    let Logged {
+        index,
+        leased,
+        writes,
+        answer: (answer, beside),
+    } = logged;
+    let logged = Logged {
+        index,
+        leased,
+        writes,
+        answer,
+    };
+    (logged, beside)
+}
+
 impl Leader {
     /// What the tables answer to a session, which holds leases on the inodes that `of` names from
     /// then on, if it can. Others that write to them share that before.
@@ -44,20 +64,28 @@ impl Leader {
         // Who has yet to forget what an earlier leader leased to it is answered from that, at once:
         // it may be waiting for the answer in order to forget.
         let lends = self.keeps_nothing(session);
-        if lends {
-            self.everyone_is_confirmed().await;
-        }
         loop {
             let eased = self.eased.notified();
             tokio::pin!(eased);
             eased.as_mut().enable();
+            let before = self.before();
             let mut lend = Lend::NotKept;
-            let answer = self.reader.lent(&read, |answer| {
-                if lends {
+            let read = |view: &TablesView<'_>| {
+                let answer = read(view)?;
+                let waits = lends && before.may_have_written(view, of(&answer))?;
+                Ok((answer, waits))
+            };
+            let answer = self.reader.lent(read, |(answer, waits)| {
+                if lends && !waits {
                     lend = self.lend(session, of(answer), heard);
                 }
                 lend == Lend::Kept
             })?;
+            let (answer, waits) = split(answer);
+            if waits {
+                before.changes().await;
+                continue;
+            }
             match lend {
                 Lend::Kept | Lend::NotKept => return Ok(answer),
                 Lend::Written(written) => self.share(session, &written).await,
@@ -184,15 +212,18 @@ impl Leader {
         let begun = self.begin(session, vec![touched], false).await;
         let (mut ended, mut writes) = (false, None);
         let viewed = self.reader.lent(
-            |view| lookup::view(view, inode),
-            |_| {
+            |view| {
+                // The next leader looks for writers among those that have the file open.
+                let is_open = view.has::<OpenRow>((session, inode))?;
+                Ok((lookup::view(view, inode)?, is_open))
+            },
+            |(_, is_open)| {
                 let mut leases = self.leases.lock();
                 let kept = leases.end(&begun, true, self.now());
                 ended = true;
-                writes = if kept {
-                    leases.claim(session, inode)
-                } else {
-                    None
+                writes = match kept && *is_open {
+                    true => leases.claim(session, inode),
+                    false => None,
                 };
                 kept
             },
@@ -200,6 +231,7 @@ impl Leader {
         if !ended {
             self.leases.lock().end(&begun, false, self.now());
         }
-        viewed.map(|viewed| Logged { writes, ..viewed })
+        let (viewed, _) = split(viewed?);
+        Ok(Logged { writes, ..viewed })
     }
 }

@@ -3,10 +3,17 @@
 //! Names are changed one at a time each, so that what a name names, as it was looked up to know
 //! whom to tell, is still so when the change is applied. The rest of an inode is not held: several
 //! changes of one inode are under way at once.
+//!
+//! What a change has marked stays so until it is known what became of the change, whether anybody
+//! still waits for that or not: as long as it may be applied, nobody may be told to keep what it
+//! changes.
 
 use crate::{
-    engine::leader::Leader,
-    lease::{Begun, Heard, LEASE_TERM, Touched},
+    engine::{
+        leader::Leader,
+        proposer::{OnItsWay, Proposed},
+    },
+    lease::{Begun, Heard, Touched},
 };
 use dfs_proto::{
     attr::FileKind,
@@ -14,10 +21,11 @@ use dfs_proto::{
     error::FsError,
     id::{InodeId, SessionId},
     name::Name,
-    session::Event,
+    session::{Event, Recall},
 };
 use std::time::Duration;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// How long a change waits for those of the same names before it.
 const NAMES_WAIT: Duration = Duration::from_secs(60);
@@ -27,11 +35,14 @@ const NAMES_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Touch {
     names: Vec<(InodeId, Name)>,
     begun: Option<Begun>,
+    /// Nobody will be answered.
+    pub(super) is_disowned: bool,
 }
 
 impl Leader {
     /// Begins a change: when this returns, nobody but `session` keeps anything that it touches.
-    /// What was begun must be ended ([`Leader::touched`]), unless the change may still be applied.
+    /// What was begun must be ended ([`Leader::touched`]), but not before it is known whether the change
+    /// is made ([`Leader::outcome`]).
     /// `made` is the inode that it makes, if it does, and whether that is a directory.
     pub(super) async fn touch(
         &self,
@@ -52,7 +63,11 @@ impl Leader {
             self.everyone_is_confirmed().await;
         }
         let begun = Some(self.begin(session, touched, commits).await);
-        Ok(Touch { names, begun })
+        Ok(Touch {
+            names,
+            begun,
+            is_disowned: false,
+        })
     }
 
     /// Marks what a change touches, and has it forgotten by everybody else.
@@ -64,17 +79,7 @@ impl Leader {
         commits: bool,
     ) -> Begun {
         let begun = self.leases.lock().begin(session, touched, self.now());
-        let mut told = Vec::with_capacity(begun.recalls.len());
-        for (other, recall) in &begun.recalls {
-            let number = self
-                .seats
-                .lock()
-                .tell(*other, Event::Recall(recall.clone()));
-            if let Some(number) = number {
-                self.leases.lock().told(recall.inode, *other, number);
-                told.push((*other, number));
-            }
-        }
+        let told = self.recall(&begun.recalls);
         if !told.is_empty() {
             // Who is recalled now and waits for an earlier change may have to be answered first.
             self.eased.notify_waiters();
@@ -91,6 +96,46 @@ impl Leader {
         begun
     }
 
+    /// Has sessions forget; answers which are told so, each with the number of the event.
+    fn recall(&self, recalls: &[(SessionId, Recall)]) -> Vec<(SessionId, u64)> {
+        let mut told = Vec::with_capacity(recalls.len());
+        for (other, recall) in recalls {
+            let event = Event::Recall(recall.clone());
+            let number = self.seats.lock().tell(*other, event);
+            if let Some(number) = number {
+                self.leases.lock().told(recall.inode, *other, number);
+                told.push((*other, number));
+            }
+        }
+        told
+    }
+
+    /// Waits until it is known what became of a change. When whoever asked for it is `gone` before
+    /// that, its session is told no more of what the change touches than all others are.
+    pub(super) async fn outcome(
+        &self,
+        touch: &mut Touch,
+        change: OnItsWay,
+        gone: &CancellationToken,
+    ) -> Proposed {
+        let outcome = change.outcome();
+        tokio::pin!(outcome);
+        tokio::select! {
+            biased;
+            outcome = &mut outcome => return outcome,
+            () = gone.cancelled() => self.disown(touch),
+        }
+        outcome.await
+    }
+
+    fn disown(&self, touch: &mut Touch) {
+        touch.is_disowned = true;
+        if let Some(begun) = &mut touch.begun {
+            let recalls = self.leases.lock().disown(begun);
+            self.recall(&recalls);
+        }
+    }
+
     /// Ends a change. Where it was applied (`told`), its session keeps the answer; answers whether
     /// it may.
     pub(super) fn touched(&self, touch: &Touch, told: bool) -> bool {
@@ -105,8 +150,8 @@ impl Leader {
         self.seats.lock().is_confirmed(session) != Some(false)
     }
 
-    /// It is not known whether a change will be applied: its marks stay, so that nobody keeps
-    /// anything that it touches.
+    /// This leader will never know what became of a change, because it leads no more: its marks stay
+    /// for as long as it answers anybody. Who waits for the names is told the same.
     pub(super) fn abandon(&self, touch: &Touch) {
         self.give_back(&touch.names);
     }
@@ -123,19 +168,6 @@ impl Leader {
             // Whatever comes first: it is looked at anew.
             let _ = timeout(until.saturating_sub(now), change.changed()).await;
         }
-    }
-
-    /// Under a new leader, a session from before may keep what it was leased, until it has said
-    /// that it has forgotten, or for as long as a lease lasts without a renewal.
-    pub(super) async fn everyone_is_confirmed(&self) {
-        let mut unconfirmed = self.seats.lock().unconfirmed();
-        if *unconfirmed.borrow() == 0 {
-            return;
-        }
-        let until = self.since + LEASE_TERM + Duration::from_millis(500);
-        let left = until.saturating_sub(self.now());
-        let confirmed = unconfirmed.wait_for(|waits| *waits == 0);
-        let _ = timeout(left, confirmed).await;
     }
 
     async fn take_names(&self, names: &[(InodeId, Name)]) {

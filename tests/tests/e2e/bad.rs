@@ -2,7 +2,7 @@
 
 use dfs_tests::{
     cluster::{Cluster, Shape},
-    pattern, process, shell,
+    logs, pattern, process, shell,
 };
 use std::{fs, path::Path, time::Duration};
 
@@ -63,6 +63,35 @@ fn a_second_daemon_on_the_same_data_is_refused() {
             &cluster.minions[0].pid().to_string(),
         ],
     );
+    cluster.end();
+}
+
+#[test]
+fn a_mount_point_that_lives_is_refused_and_a_dead_one_is_taken_over() {
+    let mut cluster = Cluster::start();
+    let (path, master) = (cluster.path().to_owned(), cluster.address().to_owned());
+    fs::write(path.join("file"), "text").expect("writes");
+    let second = format!("{} --master {master}", path.display());
+    let place = path.display().to_string();
+    let said = refused("dfs-fuse", &second);
+    says(
+        &said,
+        &[&place, "is mounted already", &master, "dfs umount"],
+    );
+    cluster.mounts[0].daemon().freeze();
+    let said = refused("dfs-fuse", &second);
+    cluster.mounts[0].daemon().thaw();
+    says(&said, &[&place, "does not answer", "end that process"]);
+    assert_eq!(fs::read(path.join("file")).expect("lives on"), b"text");
+
+    cluster.mounts[0].kill();
+    let dead = fs::metadata(path.join("none")).expect_err("nobody answers");
+    assert_eq!(dead.raw_os_error(), Some(libc::ENOTCONN));
+    cluster.mounts[0].start();
+    assert_eq!(fs::read(path.join("file")).expect("is mounted"), b"text");
+    let log = cluster.mounts[0].daemon().log().to_owned();
+    let mut lines = logs::lines(&log).into_iter();
+    assert!(lines.any(|line| line.text.contains("detaching a dead mount of")));
     cluster.end();
 }
 

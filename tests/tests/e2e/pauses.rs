@@ -1,13 +1,15 @@
-//! A minion dies or freezes in the middle of reading and writing: the command goes on after a
-//! pause that is bounded, and every byte is right.
+//! A minion dies or freezes in the middle of reading and writing, or the master is started anew: the
+//! command goes on after a pause that is bounded, and every byte is right.
 
 use dfs_tests::{
     cluster::{Cluster, Shape},
     long, pattern, shell,
     stall::Meter,
-    wait,
+    wait::{self, Stopwatch},
 };
 use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -15,6 +17,7 @@ use std::{
 
 const KILLED: Duration = Duration::from_secs(2);
 const FROZEN: Duration = Duration::from_secs(6);
+const MASTER_KILLED: Duration = Duration::from_secs(3);
 
 /// Small caches, so that readers ask the minions.
 fn cluster() -> Cluster {
@@ -141,6 +144,62 @@ fn a_frozen_minion_is_a_bounded_pause() {
         cluster.wait_alive();
         shell::drop_caches();
         pattern::verify(&new, 3, written).expect("every byte is right");
+    }
+    cluster.end();
+}
+
+/// Does something again and again until it is `over`; how long it took at the most.
+fn repeat(over: &AtomicBool, mut operation: impl FnMut(u64) -> std::io::Result<()>) -> Duration {
+    let mut longest = Duration::ZERO;
+    for number in 0.. {
+        let watch = Stopwatch::start();
+        operation(number).expect("nobody is told of it");
+        longest = longest.max(watch.elapsed());
+        if over.load(Ordering::SeqCst) {
+            break;
+        }
+        wait::last(Duration::from_millis(5));
+    }
+    longest
+}
+
+/// One mount makes files and reads what the other writes, so that each has something to give up that an
+/// operation of its own holds on to.
+#[test]
+fn a_killed_master_is_a_short_pause() {
+    let mut cluster = Cluster::of(Shape {
+        mounts: 2,
+        ..Shape::default()
+    });
+    cluster.announce(&[""]);
+    let (here, there) = (
+        cluster.path().to_owned(),
+        cluster.mounts[1].path().to_owned(),
+    );
+    for round in 0..if long() { 30 } else { 4 } {
+        let over = AtomicBool::new(false);
+        let (name, made) = (format!("written-{round}"), format!("made-{round}"));
+        let file = File::create(there.join(&name)).expect("is made");
+        fs::create_dir(here.join(&made)).expect("is made");
+        let pauses = std::thread::scope(|scope| {
+            let over = &over;
+            let make = |number| fs::write(here.join(&made).join(format!("{number}")), "made");
+            let read = |_| fs::read(here.join(&name)).map(drop);
+            let write = |_| file.write_all_at(&[7; 5000], 0);
+            let operations = [
+                scope.spawn(move || repeat(over, make)),
+                scope.spawn(move || repeat(over, read)),
+                scope.spawn(move || repeat(over, write)),
+            ];
+            wait::last(Duration::from_millis(700));
+            cluster.restart_master();
+            wait::last(Duration::from_millis(700));
+            over.store(true, Ordering::SeqCst);
+            operations.map(|operation| operation.join().expect("does not panic"))
+        });
+        println!("master killed: made, read and wrote after {pauses:?}");
+        let longest = pauses.into_iter().max().expect("three");
+        assert!(longest < MASTER_KILLED, "a pause of {longest:?}");
     }
     cluster.end();
 }

@@ -3,6 +3,7 @@
 use super::{
     fault::{Call, Fault},
     folder::FileNumber,
+    gate::Gate,
     state::{Crash, State},
 };
 use crate::disk::{Disk, DiskFile, DiskSpace};
@@ -12,6 +13,7 @@ use std::{io, sync::Arc};
 /// A disk in memory.
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
+    syncs: Arc<Gate>,
 }
 
 impl SimulatedDisk {
@@ -19,6 +21,7 @@ impl SimulatedDisk {
     pub fn new(seed: u64, capacity: u64) -> Arc<SimulatedDisk> {
         Arc::new(SimulatedDisk {
             state: Arc::new(Mutex::new(State::new(seed, capacity))),
+            syncs: Arc::default(),
         })
     }
 
@@ -38,6 +41,7 @@ impl SimulatedDisk {
         copy.crash(how);
         Arc::new(SimulatedDisk {
             state: Arc::new(Mutex::new(copy)),
+            syncs: Arc::default(),
         })
     }
 
@@ -49,6 +53,11 @@ impl SimulatedDisk {
     /// Takes back the faults that have not struck.
     pub fn heal(&self) {
         self.state.lock().faults.clear();
+    }
+
+    /// Has the syncs of files wait from now on, or lets all of them go on.
+    pub fn hold_syncs(&self, held: bool) {
+        self.syncs.close(held);
     }
 
     /// Inverts the bits of `mask` in the byte at `offset` of a file, on the disk and in memory.
@@ -73,6 +82,7 @@ impl SimulatedDisk {
         state.hold(file);
         Arc::new(SimulatedFile {
             state: Arc::clone(&self.state),
+            syncs: Arc::clone(&self.syncs),
             life: state.life,
             file,
         })
@@ -156,6 +166,7 @@ impl State {
 
 struct SimulatedFile {
     state: Arc<Mutex<State>>,
+    syncs: Arc<Gate>,
     /// The life of the disk in which it was opened.
     life: u64,
     file: FileNumber,
@@ -217,6 +228,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.syncs.pass();
         let (mut state, struck) = self.begin(Call::Sync)?;
         match struck {
             None => state.content_mut(self.file).sync(),

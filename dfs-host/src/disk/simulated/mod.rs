@@ -8,6 +8,7 @@ mod content;
 mod disk;
 mod fault;
 mod folder;
+mod gate;
 mod pages;
 mod state;
 

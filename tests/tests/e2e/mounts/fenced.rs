@@ -18,6 +18,9 @@ use std::{
 /// for a busy machine.
 const TERM: Duration = Duration::from_secs(45);
 
+/// What nobody is waited for takes less, also on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(4);
+
 /// Bytes of the files: more than the master keeps itself.
 const BYTES: usize = 20_000;
 
@@ -167,6 +170,29 @@ fn a_killed_mount_loses_only_what_it_had_not_synced() {
     let differences = tree::differences(&others, &mine);
     assert!(differences.is_empty(), "{differences:?}");
     go_on_together(&mine, &others);
+    cluster.end();
+}
+
+#[test]
+fn a_mount_that_dies_with_the_master_holds_up_only_what_it_may_have_written() {
+    let (mut cluster, mine, others) = two_mounts();
+    fs::write(others.join("theirs"), version(1)).expect("writes");
+    assert!(mine.join("theirs").exists());
+    let held = File::create(mine.join("held")).expect("is made");
+    held.write_all_at(&version(2), 0).expect("writes");
+    cluster.mounts[0].kill();
+    cluster.restart_master();
+    let mut waits = Waits::default();
+    let read = waits.time("read", || fs::read(others.join("theirs")));
+    assert!(read == version(1), "whole");
+    let names = waits.time("list", || fs::read_dir(&others).map(Iterator::count));
+    assert_eq!(names, 2);
+    assert!(waits.0 < AT_ONCE, "{:?} to {}", waits.0, waits.1);
+    let found = waits.time("read what was held", || fs::read(others.join("held")));
+    assert!(found.is_empty() || found == version(2), "{}", found.len());
+    waits.time("create", || fs::write(others.join("new"), version(3)));
+    waits.judge();
+    drop(held);
     cluster.end();
 }
 
