@@ -16,7 +16,7 @@ use dfs_client::{Dfs, OpenFile};
 use dfs_host::clock::Clock;
 use dfs_proto::{change::Caller, id::InodeId, name::Name};
 use fuser::{INodeNo, InitFlags, ReplyEmpty, Request};
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, sync::Arc};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, sync::Arc};
 
 /// The largest request, in bytes; what the kernel allows by default.
 pub(super) const REQUEST_BYTES: u32 = 1 << 20;
@@ -61,6 +61,8 @@ pub(crate) struct Adapter {
     pub(super) counted: Counted,
     /// The kernel obeys access-control lists.
     pub(super) acls: bool,
+    /// The kernel gives labels of SELinux a meaning.
+    pub(super) labels: bool,
 }
 
 /// A file that the kernel holds open.
@@ -111,6 +113,7 @@ impl Adapter {
             invalidator,
             counted,
             acls: false,
+            labels: has_labels(),
         }
     }
 
@@ -118,6 +121,12 @@ impl Adapter {
     pub(crate) fn files(&self) -> Arc<Handles<HeldFile>> {
         self.files.clone()
     }
+}
+
+/// Whether the kernel gives labels of SELinux a meaning.
+fn has_labels() -> bool {
+    let types = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    types.contains("selinuxfs")
 }
 
 pub(super) fn asked(verb: &'static str, inode: INodeNo) -> Asked {

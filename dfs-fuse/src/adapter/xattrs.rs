@@ -9,6 +9,10 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 /// Names of this kind are shown to nobody but root; the kernel looks after their values itself.
 const TRUSTED: &[u8] = b"trusted.";
 
+/// A label that only SELinux gives a meaning. `ls -l` asks for that of every file, unless it is told
+/// once that there can be none.
+const LABEL: &[u8] = b"security.selinux";
+
 impl Adapter {
     /// Sets an attribute.
     pub(super) fn set_xattr(
@@ -38,7 +42,10 @@ impl Adapter {
         let asked = asked("getxattr", inode);
         let known = self.dfs.try_getattr(asked.inode);
         if known.is_some_and(|attr| attr.xattrs == attr.acls.count()) {
-            return reply.error(Errno::ENODATA);
+            return reply.error(match name.as_bytes() == LABEL && !self.labels {
+                true => Errno::EOPNOTSUPP,
+                false => Errno::ENODATA,
+            });
         }
         let name = Bytes::copy_from_slice(name.as_bytes());
         let (dfs, root) = (self.dfs.clone(), self.root.clone());

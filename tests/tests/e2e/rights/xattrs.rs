@@ -6,6 +6,7 @@ use dfs_tests::{
 };
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt,
@@ -87,6 +88,30 @@ fn attributes_are_seen_and_set_by_whom_they_concern() {
         assert_eq!(errno(set("trusted.b")), Some(libc::EPERM));
         assert_eq!(errno(set("security.c")), Some(libc::EPERM));
     });
+    cluster.end();
+}
+
+#[test]
+fn a_label_that_nobody_obeys_is_asked_for_once() {
+    if !is_root() {
+        println!("skipped: not root");
+        return;
+    }
+    let cluster = Cluster::start();
+    let file = cluster.path().join("file");
+    fs::write(&file, "some").expect("written");
+    let types = fs::read_to_string("/proc/filesystems").expect("is there");
+    let absent = match types.contains("selinuxfs") {
+        true => libc::ENODATA,
+        // What ls takes for an answer for all files.
+        false => libc::EOPNOTSUPP,
+    };
+    let label = OsStr::new("security.selinux");
+    assert_eq!(errno(kernel::xattr(&file, label)), Some(absent));
+    let other = OsStr::new("security.other");
+    assert_eq!(errno(kernel::xattr(&file, other)), Some(libc::ENODATA));
+    kernel::set_xattr(&file, "security.selinux", b"kept").expect("is set");
+    assert_eq!(kernel::xattr(&file, label).expect("is there"), b"kept");
     cluster.end();
 }
 
