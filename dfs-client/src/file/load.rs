@@ -153,6 +153,7 @@ impl File {
                 place,
                 offset,
                 around,
+                ..
             } = span.source
             {
                 let unit = unit(offset, around);
@@ -207,11 +208,12 @@ async fn fetch(
             place,
             offset,
             around,
+            along,
         } => {
             let wanted = stored(*offset, span);
             let unit = match sequential {
                 true => unit(*offset, *around),
-                false => wanted,
+                false => *along,
             };
             let got = fetcher.get(place, wanted, unit).await;
             got.map_err(|unread| (place.block, unread))
@@ -266,6 +268,7 @@ impl State {
                 }
             }
         }
+        plan.join(UNIT_BYTES);
         if self.is_unsent(range) {
             let segments = self.batches.iter().flat_map(|b| &b.segments);
             segments.for_each(|(at, bytes)| plan.paint(*at, bytes));
@@ -299,6 +302,7 @@ fn push_stored(plan: &mut Plan, extents: &Extents, part: Extent) -> Result<(), U
             place: place.clone(),
             offset,
             around,
+            along: (offset, offset + len),
         };
         plan.push(FileRange::of(at, u64::from(len)), source);
         at += u64::from(len);

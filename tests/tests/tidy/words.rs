@@ -30,6 +30,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("ServerError", "tarpc"),
     ("split_first_chunk", "std"),
     ("split_last_chunk", "std"),
+    ("chunk_by", "std"),
+    ("chunk_by_mut", "std"),
     ("first_chunk", "std"),
     ("util", "tracing_subscriber::util"),
     ("chunk", "bytes::Buf"),
