@@ -455,13 +455,13 @@ fn replaced_files_are_registers_that_all_mounts_share() {
 }
 
 #[test]
-#[ignore = "a read is a few milliseconds old in one run of many"]
+#[ignore = "a read is a few milliseconds old in one run of ten"]
 fn files_are_registers_that_all_mounts_share() {
     play_for_a_while(ALL, Seen::FromClose);
 }
 
 #[test]
-#[ignore = "a read is a few milliseconds old in one run of many"]
+#[ignore = "a read is a few milliseconds old in one run of ten"]
 fn what_write_has_returned_for_every_mount_reads() {
     play_for_a_while(IN_PLACE, Seen::FromWrite);
 }
@@ -472,7 +472,7 @@ fn replaced_files_stay_registers_while_the_master_is_killed() {
 }
 
 #[test]
-#[ignore = "a read is a few milliseconds old in one run of many"]
+#[ignore = "a read is a few milliseconds old in one run of ten"]
 fn files_stay_registers_while_the_master_is_killed() {
     play_over_restarts(ALL, Seen::FromWrite);
 }
