@@ -130,7 +130,7 @@ impl File {
     /// Whether a read of `range` can be answered from what is known now.
     fn admission(&self, range: FileRange, how: Use) -> Admission {
         if let Some(forgetting) = &mut self.state.lock().forgetting {
-            // The change that it is for waits for this, too.
+            // What is known is so until this recall is answered; only what is kept has to go first.
             return match how == Use::Once || forgetting.answers(range) {
                 true => Admission::Answer,
                 false => Admission::Wait,
