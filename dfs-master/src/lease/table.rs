@@ -92,7 +92,8 @@ pub struct Writer {
     pub session: SessionId,
     /// Tells this lease from an earlier one of the same session.
     pub claim: u64,
-    /// The number of the event by which it was asked to share, if it was.
+    /// The number, among the events of its session, of the one by which it was asked to share, if it
+    /// was.
     pub asked: Option<u64>,
 }
 
@@ -259,10 +260,11 @@ impl Leases {
         }
     }
 
-    /// The writer has shared what it wrote, as it was asked to by the event of this number.
-    pub fn shared(&mut self, inode: InodeId, number: u64) {
+    /// The writer has shared what it wrote under this claim, as it was asked to. Not told by the
+    /// number of the event: that of another session's may be the same.
+    pub fn shared(&mut self, inode: InodeId, claim: u64) {
         if let Some(held) = self.shard(inode).get_mut(&inode) {
-            held.writer = held.writer.filter(|writer| writer.asked != Some(number));
+            held.writer = held.writer.filter(|writer| writer.claim != claim);
         }
     }
 

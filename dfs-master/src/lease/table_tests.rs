@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
+const C: SessionId = SessionId(3);
 const FILE: InodeId = InodeId(10);
 const DIR: InodeId = InodeId(20);
 
@@ -163,9 +164,9 @@ fn nobody_is_answered_about_a_file_before_its_writer_has_shared() {
     let writer = leases.writer(FILE, B).expect("A writes");
     assert_eq!((writer.session, writer.asked), (A, None));
     leases.asked(FILE, writer.claim, 7);
-    leases.shared(FILE, 6);
+    leases.shared(FILE, writer.claim - 1);
     assert_eq!(leases.writer(FILE, B).expect("still").asked, Some(7));
-    leases.shared(FILE, 7);
+    leases.shared(FILE, writer.claim);
     assert_eq!(leases.writer(FILE, B), None);
     assert!(lent(&mut leases, B, [FILE], at(1)));
     assert!(leases.claim(A, FILE).is_none(), "B keeps what it was told");
@@ -174,6 +175,25 @@ fn nobody_is_answered_about_a_file_before_its_writer_has_shared() {
     assert!(leases.end(&again, true, at(2)) && leases.claim(A, FILE).is_some());
     leases.asked(FILE, writer.claim, 9);
     assert_eq!(leases.writer(FILE, B).expect("anew").asked, None);
+}
+
+/// Two readers wait for a writer, and the next one writes before the second of them has noticed that
+/// the first has shared.
+#[test]
+fn who_waited_for_an_earlier_writer_does_not_speak_for_the_next() {
+    let mut leases = written();
+    let first = leases.writer(FILE, C).expect("A writes").claim;
+    leases.asked(FILE, first, 7);
+    leases.shared(FILE, first);
+    let begun = leases.begin(B, file(), at(1));
+    assert!(leases.end(&begun, true, at(1)));
+    let second = leases.claim(B, FILE).expect("nobody else holds it");
+    // Each session counts its own events.
+    leases.asked(FILE, second, 7);
+    leases.shared(FILE, first);
+    assert!(leases.writer(FILE, C).is_some(), "B has not shared yet");
+    leases.shared(FILE, second);
+    assert_eq!(leases.writer(FILE, C), None);
 }
 
 #[test]
@@ -309,8 +329,9 @@ proptest! {
                     let ours = writers.remove(&inode).map(SessionId);
                     prop_assert!(ours.is_none() || ours == writer.map(|w| w.session));
                     if let Some(writer) = writer {
-                        leases.asked(InodeId(inode), writer.claim, tick as u64);
-                        leases.shared(InodeId(inode), tick as u64);
+                        // Each session counts its own events.
+                        leases.asked(InodeId(inode), writer.claim, 1);
+                        leases.shared(InodeId(inode), writer.claim);
                     }
                 }
                 Step::Read(session, inode) => {

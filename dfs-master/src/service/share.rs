@@ -122,13 +122,13 @@ impl Leader {
                     number
                 }
             };
-            told.push((*inode, writer, number));
+            told.push((*inode, writer, claim, number));
         }
-        for (inode, writer, number) in told {
+        for (inode, writer, claim, number) in told {
             match number {
                 Some(number) => {
                     self.has_shared(writer, number).await;
-                    self.leases.lock().shared(inode, number);
+                    self.leases.lock().shared(inode, claim);
                 }
                 None => self.leases.lock().closed(writer, &[inode]),
             }
