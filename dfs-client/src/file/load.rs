@@ -130,10 +130,12 @@ impl File {
     /// Whether a read of `range` can be answered from what is known now.
     fn admission(&self, range: FileRange, how: Use) -> Admission {
         if let Some(forgetting) = &mut self.state.lock().forgetting {
-            // What is known is so until this recall is answered; only what is kept has to go first.
-            return match how == Use::Once || forgetting.answers(range) {
-                true => Admission::Answer,
-                false => Admission::Wait,
+            // What was leased is so until this recall is answered; only what is kept has to go first.
+            let answers = how == Use::Once || forgetting.answers(range);
+            return match (answers, forgetting.was_leased) {
+                (true, true) => Admission::Answer,
+                (true, false) => Admission::Ask,
+                (false, _) => Admission::Wait,
             };
         }
         match self.is_leased() {

@@ -286,6 +286,10 @@ impl File {
         if view.attr.data_version != state.attr.data_version || state.moved {
             state.content = Content::of(view.content);
             state.moved = false;
+            // While that is forgotten nobody says whether this is so.
+            if let Some(forgetting) = &mut state.forgetting {
+                forgetting.was_leased = false;
+            }
         }
         state.attr = view.attr;
         state.index = index;

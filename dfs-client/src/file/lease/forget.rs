@@ -30,13 +30,16 @@ fn cut(range: FileRange, write: FileRange) -> Vec<FileRange> {
 pub(in crate::file) struct Forgetting {
     now: Option<FileRange>,
     next: Vec<FileRange>,
+    /// What is known of the file was leased when the recall came. What was learned since may be older
+    /// than a change that was made before it.
+    pub(in crate::file) was_leased: bool,
     /// Something holds this up that is not known: no read waits.
     yields: bool,
 }
 
 impl Forgetting {
-    /// Everything is to be forgotten.
-    pub(super) fn everything() -> Forgetting {
+    /// Everything is to be forgotten, of what `was_leased` or not.
+    pub(super) fn everything(was_leased: bool) -> Forgetting {
         let all = FileRange {
             start: 0,
             end: u64::MAX,
@@ -44,6 +47,7 @@ impl Forgetting {
         Forgetting {
             now: None,
             next: vec![all],
+            was_leased,
             yields: false,
         }
     }
@@ -108,7 +112,7 @@ mod tests {
 
     #[test]
     fn reads_of_what_is_forgotten_are_answered_and_forgotten_again() {
-        let mut forgetting = Forgetting::everything();
+        let mut forgetting = Forgetting::everything(true);
         assert!(forgetting.answers(range(0, 10)), "not begun yet");
         assert_eq!(forgetting.next(), Some(range(0, u64::MAX)));
         assert!(forgetting.answers(range(0, 4096)));
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_a_waiting_write_holds_is_gone_around() {
-        let mut forgetting = Forgetting::everything();
+        let mut forgetting = Forgetting::everything(true);
         forgetting.next();
         let write = range(5000, 5010);
         assert!(forgetting.skip(write, false), "the rest is not held by it");
@@ -141,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_page_of_a_waiting_write_is_forgotten_apart() {
-        let mut forgetting = Forgetting::everything();
+        let mut forgetting = Forgetting::everything(true);
         forgetting.part(range(5000, 5010));
         forgetting.part(range(5000, 5010));
         let parts: Vec<_> = std::iter::from_fn(|| forgetting.next()).collect();
@@ -151,7 +155,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_when_it_takes_too_long() {
-        let mut forgetting = Forgetting::everything();
+        let mut forgetting = Forgetting::everything(true);
         forgetting.next();
         forgetting.next();
         assert!(!forgetting.answers(range(7, 8)));

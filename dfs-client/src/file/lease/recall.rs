@@ -21,12 +21,10 @@ impl File {
         let leased = self.is_leased();
         let mut state = self.state.lock();
         state.sharing = true;
-        // What is not so now is not answered while it is forgotten.
-        state.moved |= !leased;
         // Of a file that is not open nobody uses bytes before the next open, which tells whether
         // they are right.
         if bytes && state.handles > 0 {
-            state.forgetting = Some(Forgetting::everything());
+            state.forgetting = Some(Forgetting::everything(leased));
         }
         state.forgetting.is_some()
     }

@@ -85,6 +85,73 @@ pub(super) fn values(found: &[u8], register: Register) -> Result<Vec<Value>, Str
     Ok(values)
 }
 
+/// Whether each page that was read is of one version, or of two of which one is of `begun`: the kernel copies
+/// a write into a page while it copies that out to a reader.
+pub(super) fn is_mixed(found: &[u8], register: Register, begun: &[Value], all: &[Value]) -> bool {
+    let of = |versions: &[Value]| -> Vec<Vec<u8>> {
+        let contents = versions.iter().map(|value| content(*value, register.bytes));
+        contents.collect()
+    };
+    let (begun, all) = (of(begun), of(all));
+    let chunks = found.chunks(PAGE).enumerate();
+    found.len() == register.bytes
+        && chunks.into_iter().all(|(at, page)| {
+            let cut = |whole: &[u8]| whole[at * PAGE..][..page.len()].to_vec();
+            begun.iter().any(|new| {
+                let mut others = all.iter().chain([new]);
+                others.any(|old| is_woven(page, &cut(new), &cut(old)))
+            }) || all.iter().any(|one| cut(one) == page)
+        })
+}
+
+/// What of which version was found, in order.
+pub(super) fn parts(found: &[u8], all: &[Value]) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let contents = |value: &Value| (*value, content(*value, found.len()));
+    let all: Vec<_> = all.iter().map(contents).collect();
+    let mut at = 0;
+    while at < found.len() {
+        let alike = |one: &[u8]| {
+            let both = found[at..].iter().zip(&one[at..]);
+            both.take_while(|(a, b)| a == b).count()
+        };
+        let longest = all.iter().map(|(value, one)| (alike(one), *value)).max();
+        let (len, value) = longest.unwrap_or((0, ABSENT));
+        parts.push(format!("{value:x} from {at}"));
+        if len < 8 {
+            parts.push("nothing known".to_owned());
+            break;
+        }
+        at += len;
+    }
+    parts.join(", ")
+}
+
+/// Whether each byte of the page is of one or of the other: one copies past the other, and is passed.
+fn is_woven(page: &[u8], one: &[u8], other: &[u8]) -> bool {
+    let mut bytes = page.iter().zip(one.iter().zip(other));
+    bytes.all(|(found, (one, other))| found == one || found == other)
+}
+
+#[test]
+fn a_page_that_was_read_while_it_was_written_is_of_two_versions() {
+    let register = IN_PLACE[1];
+    let (one, two) = (content(7, register.bytes), content(8, register.bytes));
+    let mixed = |cut: usize, begun: &[Value]| {
+        is_mixed(
+            &[&one[..cut], &two[cut..]].concat(),
+            register,
+            begun,
+            &[7, 8],
+        )
+    };
+    assert!(mixed(5000, &[7]) && mixed(5000, &[8]) && mixed(PAGE, &[]));
+    assert!(!mixed(5000, &[]) && !mixed(5000, &[9]));
+    let zeros = [&one[..5000], &vec![0; register.bytes - 5000][..]].concat();
+    assert!(!is_mixed(&zeros, register, &[7], &[7, 8]));
+    assert!(!is_mixed(&one[..5000], register, &[7], &[7, 8]));
+}
+
 #[test]
 fn versions_and_mixtures_are_told_apart() {
     let register = IN_PLACE[1];
