@@ -3,9 +3,9 @@
 //! The index is one `u32` for each piece, its offset in the payload; where it is in the file
 //! follows, as all headers have one size. The trailer stands in the last 64 bytes of the file.
 
-use super::FORMAT_VERSION;
+use super::{FORMAT_VERSION, is_possible};
 use bytes::{Buf, BufMut};
-use dfs_proto::{checksum::Crc32c, extent::BLOCK_BYTES_MAX, id::BlockId};
+use dfs_proto::{checksum::Crc32c, id::BlockId};
 
 /// Bytes of an encoded trailer.
 pub(crate) const TRAILER_BYTES: usize = 64;
@@ -56,8 +56,7 @@ impl Trailer {
             length: from.get_u32_le(),
             index: Crc32c(from.get_u32_le()),
         };
-        let possible = trailer.length <= BLOCK_BYTES_MAX && trailer.pieces <= trailer.length;
-        possible.then_some(trailer)
+        is_possible(trailer.length, trailer.pieces).then_some(trailer)
     }
 }
 

@@ -3,9 +3,9 @@
 //! It is durable before the first byte goes, so that a zero on the disk is never taken for data, nor
 //! for rot. It knows as well where the block ends: what a footer says, should that be lost.
 
-use super::FORMAT_VERSION;
+use super::{FORMAT_VERSION, is_possible};
 use bytes::{Buf, BufMut};
-use dfs_proto::{checksum::Crc32c, extent::BLOCK_BYTES_MAX, id::BlockId};
+use dfs_proto::{checksum::Crc32c, id::BlockId};
 
 const MAGIC: &[u8; 8] = b"dfsholes";
 const FIXED_BYTES: usize = 36;
@@ -71,7 +71,7 @@ impl Holes {
         }
         let (length, pieces) = (from.get_u32_le(), from.get_u32_le());
         let number = from.get_u32_le() as usize;
-        if from.len() != number.checked_mul(RANGE_BYTES)? || length > BLOCK_BYTES_MAX {
+        if from.len() != number.checked_mul(RANGE_BYTES)? || !is_possible(length, pieces) {
             return None;
         }
         let ranges: Vec<(u32, u32)> = (0..number)

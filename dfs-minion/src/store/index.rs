@@ -3,11 +3,9 @@
 //! One `u32` for each piece is enough: all headers have one size, so the place of the n-th piece
 //! follows from where its payload begins.
 
-use crate::format::{HEADER_BYTES, PIECE_HEADER_BYTES};
+use crate::format::{HEADER_BYTES, PIECE_HEADER_BYTES, PIECES_MAX};
+use dfs_proto::extent::PIECE_BYTES_MAX;
 use std::ops::Range;
-
-/// Pieces of one block, at the most: it bounds the index of a block to 1 MiB.
-pub(crate) const PIECES_MAX: usize = 1 << 18;
 
 /// Offsets of the pieces of a block, in order and without gaps.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -32,9 +30,10 @@ pub(crate) struct Span {
 impl Index {
     /// An index of pieces that begin at `starts` and end at `length`; `None` if that cannot be.
     pub(crate) fn of(starts: Vec<u32>, length: u32) -> Option<Index> {
-        let ascending = starts.windows(2).all(|two| two[0] < two[1]);
+        let piece = |from: u32, to: u32| from < to && to - from <= PIECE_BYTES_MAX;
+        let ascending = starts.windows(2).all(|two| piece(two[0], two[1]));
         let bounded = match (starts.first(), starts.last()) {
-            (Some(first), Some(last)) => *first == 0 && *last < length,
+            (Some(first), Some(last)) => *first == 0 && piece(*last, length),
             _ => length == 0,
         };
         (ascending && bounded && starts.len() <= PIECES_MAX).then_some(Index { starts, length })

@@ -6,13 +6,13 @@
 //! block is marked as damaged. Behind a damaged header the scan looks for the next whole one,
 //! whose own words say which piece it is. Nothing is written here; the caller cuts and syncs.
 
-use super::index::{Index, PIECES_MAX, pieces_before, position};
+use super::index::{Index, pieces_before, position};
 use crate::format::{
-    BlockHeader, HEADER_BYTES, PIECE_HEADER_BYTES, PIECE_MAGIC, PieceHeader, TRAILER_BYTES,
-    Trailer, decode_index,
+    BlockHeader, HEADER_BYTES, PIECE_HEADER_BYTES, PIECE_MAGIC, PIECES_MAX, PieceHeader,
+    TRAILER_BYTES, Trailer, decode_index,
 };
 use dfs_host::disk::DiskFile;
-use dfs_proto::{checksum::Crc32c, id::BlockId};
+use dfs_proto::{checksum::Crc32c, extent::PIECE_BYTES_MAX, id::BlockId};
 use std::io;
 
 /// What was found in a block file.
@@ -176,18 +176,20 @@ impl Scan<'_> {
             let left = u32::try_from(pieces - self.index.pieces()).unwrap_or(u32::MAX);
             let bytes = until - self.index.length();
             self.bad.push(self.index.length());
-            self.index
-                .push(if left == 1 { bytes } else { bytes / left });
+            // What claims more bytes than its pieces can have is not believed: a piece is read whole.
+            let bytes = if left == 1 { bytes } else { bytes / left };
+            self.index.push(bytes.min(PIECE_BYTES_MAX));
         }
     }
 }
 
 /// Whether a piece at payload offset `start`, the `before`-th, can be behind a gap after `index`: a
-/// gap has room for at least one byte a piece.
+/// gap has room for at least one byte a piece, and for no more than a piece may have.
 fn can_follow(index: &Index, start: u32, before: usize) -> bool {
     let missing = before.saturating_sub(index.pieces());
     let bytes = start.saturating_sub(index.length()) as usize;
-    missing > 0 && bytes >= missing && before < PIECES_MAX
+    let most = missing.saturating_mul(PIECE_BYTES_MAX as usize);
+    missing > 0 && (missing..=most).contains(&bytes) && before < PIECES_MAX
 }
 
 const SEARCH_BYTES: usize = 256 << 10;

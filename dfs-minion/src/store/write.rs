@@ -8,9 +8,8 @@
 use super::{
     block::{Answer, Block, Pending, Phase, Reach, State, SyncWaiter, Write},
     drive::{BLOCKS, is_full},
-    index::PIECES_MAX,
 };
-use crate::format::{BlockHeader, PIECE_HEADER_BYTES, PieceHeader};
+use crate::format::{BlockHeader, PIECE_HEADER_BYTES, PIECES_MAX, PieceHeader};
 use bytes::Bytes;
 use dfs_host::disk::DiskFile;
 use dfs_proto::{block::Piece, error::BlockError, id::SessionId};
