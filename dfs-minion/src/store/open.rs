@@ -11,7 +11,10 @@ use super::{
     shelf::Store,
 };
 use dfs_host::{clock::Clock, disk::DiskFile};
-use dfs_proto::id::{BlockId, FilesystemId};
+use dfs_proto::{
+    error::BlockError,
+    id::{BlockId, FilesystemId},
+};
 use std::{
     collections::BTreeSet,
     io,
@@ -163,7 +166,9 @@ fn settle(
         drive.disk.remove(&file_name(id))?;
         return Ok(false);
     }
-    if found.torn {
+    // What follows damage may be all that says that the damaged bytes were synced once. Without it they
+    // would be a torn tail at the next start, and gone: it stays until the block is sealed.
+    if found.torn && !found.damaged {
         tracing::info!(
             block = id.0,
             length = found.index.length(),
@@ -200,6 +205,12 @@ fn known(
         tail.file = Some(file);
         tail.named = true;
         tail.reserved = len;
+        // What was left behind the last piece must not come after a new one.
+        let left = found.torn && found.damaged;
+        tail.broken = left.then_some(BlockError::Damaged {
+            block: id,
+            offset: length,
+        });
         Block::of(id, Arc::clone(drive), Phase::Open, length, Some(tail))
     };
     block.found(length, file_bytes, found.damaged);
