@@ -83,6 +83,13 @@ pub(crate) struct Place {
     pub(crate) index: u64,
 }
 
+impl Place {
+    /// Whether there can be such an entry: they are counted from 1, and there is always a next one.
+    pub(crate) fn is_possible(&self) -> bool {
+        (1..u64::MAX).contains(&self.index)
+    }
+}
+
 /// A byte of the log: which segment, and the offset in it.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize,

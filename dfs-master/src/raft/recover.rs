@@ -3,7 +3,7 @@
 use super::{
     fault::LogError,
     log::{Located, Log, Segment},
-    record::{RECORD_HEADER_BYTES, Spot, read_record, record_bytes},
+    record::{Place, RECORD_HEADER_BYTES, Spot, read_record, record_bytes},
     segment::{
         Anchor, FOLDER, SEGMENT_HEADER_BYTES, SegmentHeader, read_all, read_anchor, segment_name,
         segment_of,
@@ -36,6 +36,10 @@ impl Log {
         // built on it, or removed because of it, before it is.
         disk.sync_folder(FOLDER)
             .map_err(|source| LogError::io("sync", FOLDER, source))?;
+        if !is_possible(&anchor) {
+            let why = "it names an entry or a segment that cannot be";
+            return Err(LogError::damaged("log/anchor", 16, why));
+        }
         remove_leftovers(&*disk, &anchor)?;
         let mut log: Option<Log> = None;
         let mut known_synced = anchor.synced;
@@ -74,7 +78,7 @@ impl Log {
                 why,
             ));
         }
-        drop_purged(&mut log);
+        drop_purged(&mut log)?;
         // What is here may not be on disk yet: the process may have died and the machine not.
         log.synced = known_synced;
         log.sync()?;
@@ -82,20 +86,45 @@ impl Log {
     }
 }
 
-/// Entries before the purged one are still in the oldest segment.
-fn drop_purged(log: &mut Log) {
-    let Some(purged) = log.anchor.purged else {
-        return;
-    };
+/// Whether an anchor with a right checksum can be one: there is a segment, and always a next one.
+fn is_possible(anchor: &Anchor) -> bool {
+    let membership = anchor.membership.as_ref().map(|(place, _)| place);
+    let mut places = anchor.purged.iter().chain(membership);
+    places.all(Place::is_possible) && anchor.newest < u32::MAX
+}
+
+/// Entries before the purged one are still in the oldest segment; the next one must be the first.
+fn drop_purged(log: &mut Log) -> Result<(), LogError> {
+    let purged = log.anchor.purged.map_or(0, |purged| purged.index);
+    // Who purges more than there is begins a segment first: what is appended here would not follow.
+    if let Some(last) = log.entries.back().filter(|last| last.place.index < purged) {
+        let name = segment_name(last.at.segment);
+        let why = format!(
+            "entry {} is the last, and {purged} was purged",
+            last.place.index
+        );
+        return Err(LogError::damaged(&name, last.at.offset.into(), &why));
+    }
     while log
         .entries
         .front()
-        .is_some_and(|entry| entry.place.index <= purged.index)
+        .is_some_and(|entry| entry.place.index <= purged)
     {
         log.entries.pop_front();
     }
-    log.memberships
-        .retain(|(place, _)| place.index > purged.index);
+    log.memberships.retain(|(place, _)| place.index > purged);
+    match log.entries.front() {
+        Some(first) if first.place.index != purged + 1 => {
+            let name = segment_name(first.at.segment);
+            let why = format!(
+                "entry {} stands where {} should",
+                first.place.index,
+                purged + 1
+            );
+            Err(LogError::damaged(&name, first.at.offset.into(), &why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Files that a crash left between two steps: segments that are not in the anchor, half-made spares
@@ -145,6 +174,11 @@ fn open_segment(
         let why = format!("it has {} bytes instead of {}", bytes.len(), header.bytes);
         return Err(LogError::damaged(&name, bytes.len() as u64, &why));
     }
+    // Records are aligned, and so is the end of each: none goes beyond the end of its segment.
+    if !header.bytes.is_multiple_of(8) {
+        let why = format!("a segment of {} bytes cannot be", header.bytes);
+        return Err(LogError::damaged(&name, 20, &why));
+    }
     Ok((
         Segment {
             sequence,
@@ -173,6 +207,10 @@ fn replay(log: &mut Log, sequence: u32, bytes: &[u8]) -> Result<Spot, LogError> 
         let place = found.header.place;
         let kind = found.header.kind;
         let expected = log.entries.back().map(|last| last.place.index + 1);
+        if kind.is_entry() && !place.is_possible() {
+            let why = format!("there cannot be an entry {}", place.index);
+            return Err(LogError::damaged(&segment_name(sequence), at as u64, &why));
+        }
         if kind.is_entry() && expected.is_some_and(|expected| expected != place.index) {
             let why = format!("entry {} stands where {expected:?} should", place.index);
             return Err(LogError::damaged(&segment_name(sequence), at as u64, &why));

@@ -158,6 +158,12 @@ pub(super) fn known(position: &Position) -> io::Result<Known> {
         return Ok(None);
     }
     let mark: Mark = decode(&position.mark)?;
+    let members = mark.membership.as_ref().map(|(place, _)| place);
+    if members.is_some_and(|place| !place.is_possible()) {
+        return Err(io::Error::other(
+            "the tables name a membership by an entry that cannot be",
+        ));
+    }
     let at = Place {
         term: mark.term,
         node: mark.node,
@@ -182,5 +188,7 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> io::Result<Vec<u8>> {
 }
 
 fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> io::Result<T> {
-    postcard::from_bytes(bytes).map_err(|_| io::Error::other("a log entry cannot be decoded"))
+    let whole = postcard::take_from_bytes(bytes).ok();
+    let whole = whole.and_then(|(value, rest)| rest.is_empty().then_some(value));
+    whole.ok_or_else(|| io::Error::other("a log entry cannot be decoded"))
 }
