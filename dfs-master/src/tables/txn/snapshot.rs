@@ -142,12 +142,23 @@ impl<'a> SnapshotRows<'a> {
         if key_len > crate::tables::key::KEY_BYTES_MAX || value_len > VALUE_BYTES_MAX {
             return Err(not_whole("a length in it is impossible"));
         }
-        let mut key = vec![0; key_len];
-        self.from.read_exact(&mut key).map_err(not_whole)?;
-        let mut value = vec![0; value_len];
-        self.from.read_exact(&mut value).map_err(not_whole)?;
+        let key = self.bytes(key_len)?;
+        let value = self.bytes(value_len)?;
         self.rows += 1;
         Ok(Some((key, value)))
+    }
+}
+
+impl SnapshotRows<'_> {
+    /// So many bytes; memory is taken as they come, not as they are announced.
+    fn bytes(&mut self, len: usize) -> Result<Vec<u8>, Damage> {
+        let mut bytes = Vec::new();
+        let mut part = Read::take(&mut self.from, len as u64);
+        let read = part.read_to_end(&mut bytes).map_err(not_whole)?;
+        match read == len {
+            true => Ok(bytes),
+            false => Err(not_whole("it ends in a row")),
+        }
     }
 }
 

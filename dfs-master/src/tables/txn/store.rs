@@ -8,6 +8,7 @@
 use crate::tables::{
     damage::Damage,
     key::KeyRange,
+    row::{self, Row},
     rows::PositionRow,
     txn::{
         base::{Base, BaseView},
@@ -252,7 +253,15 @@ impl Tables {
     pub fn install(&self, from: &mut dyn io::Read) -> Result<PositionRow, Damage> {
         self.settle();
         let mut layers = self.0.layers.write();
-        let mut rows = SnapshotRows::new(from)?;
+        let key = PositionRow::key(()).bytes();
+        // Read before anything is replaced: a stream without a place in the log is refused as a whole.
+        let mut rows = SnapshotRows::new(from)?.map(|row| {
+            let (name, value) = row?;
+            if *name == *key {
+                row::decode::<PositionRow>(&name, &value)?;
+            }
+            Ok((name, value))
+        });
         self.0.base.replace(&mut rows)?;
         let position = position_of(&self.0.base.view()?)?;
         *layers = Layers {
@@ -270,9 +279,8 @@ impl Tables {
 
 /// The log position in a base; the beginning of the log in an empty one.
 fn position_of(base: &BaseView) -> Result<PositionRow, Damage> {
-    use crate::tables::row::{Row, decode};
     let key = PositionRow::key(()).bytes();
-    let position = base.get(&key)?.map(|bytes| decode(&key, bytes));
+    let position = base.get(&key)?.map(|bytes| row::decode(&key, bytes));
     Ok(position.transpose()?.unwrap_or_default())
 }
 
