@@ -88,16 +88,17 @@ struct Batch {
 impl Batch {
     /// Adds a part of a piece, from its `from`-th byte on.
     fn take(&mut self, of: &Piece, from: u32, mut part: Bytes) {
-        let mut file_offset = of.file_offset + u64::from(from);
+        // For people only, who find on a disk what a writer claimed.
+        let mut file_offset = of.file_offset.saturating_add(u64::from(from));
         self.bytes += part.len();
         if let Some((last, bytes)) = self.pieces.last_mut()
             && last.inode == of.inode
-            && last.file_offset + bytes.len() as u64 == file_offset
+            && last.file_offset.checked_add(bytes.len() as u64) == Some(file_offset)
         {
             let room = (PIECE_BYTES_MAX as usize).saturating_sub(bytes.len());
             let joined = part.split_to(room.min(part.len()));
             bytes.extend_from_slice(&joined);
-            file_offset += joined.len() as u64;
+            file_offset = file_offset.saturating_add(joined.len() as u64);
         }
         if !part.is_empty() {
             let piece = Piece { file_offset, ..*of };

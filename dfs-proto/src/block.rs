@@ -33,9 +33,10 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// The offset after its last byte in the block.
+    /// The offset after its last byte in the block. What a stranger claims may lie beyond all offsets
+    /// that there are: then the last one, which no block reaches.
     pub fn block_end(&self) -> u32 {
-        self.block_offset + self.len
+        self.block_offset.saturating_add(self.len)
     }
 }
 

@@ -69,9 +69,10 @@ impl Extent {
         FileRange::of(self.file_offset, u64::from(self.len))
     }
 
-    /// The offset after its last byte in the block.
+    /// The offset after its last byte in the block; the last offset that there is, which no block
+    /// reaches, where a stranger claims more.
     pub fn block_end(&self) -> u32 {
-        self.block_offset + self.len
+        self.block_offset.saturating_add(self.len)
     }
 
     /// What is left of it inside `range`, if anything.

@@ -89,7 +89,10 @@ impl Reader {
         };
         let prefix = Prefix::decode(prefix)?;
         let Some(head) = rest.get(..prefix.head_bytes()) else {
-            self.make_room(PREFIX_BYTES + prefix.head_bytes());
+            // Room grows with what has arrived, not with what was announced: whoever sends a prefix and
+            // then nothing holds no more memory than whoever sends nothing at all.
+            let arrived = there.len();
+            self.make_room((PREFIX_BYTES + prefix.head_bytes()).min(2 * arrived));
             return Ok(None);
         };
         if Crc32c::of(head) != prefix.sum {
