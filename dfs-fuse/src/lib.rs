@@ -10,6 +10,10 @@ mod attr;
 mod errno;
 mod forget;
 mod handles;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
+#[cfg(test)]
+mod hostile_tests;
 mod listing;
 pub mod mount;
 mod reading;

@@ -9,6 +9,10 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod folder;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
+#[cfg(test)]
+mod hostile_tests;
 pub mod lease;
 pub mod locks;
 pub mod metrics;

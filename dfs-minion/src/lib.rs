@@ -8,6 +8,10 @@ mod append;
 mod beat;
 pub mod daemon;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
+#[cfg(test)]
+mod hostile_tests;
 mod marker;
 mod orders;
 mod rewrite;

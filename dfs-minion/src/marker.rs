@@ -197,7 +197,7 @@ impl Marker {
         disk.sync_folder("")
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = format!(
             "{TITLE}\nfilesystem {}\nminion {}\ndisk {}\ndisks",
             self.filesystem, self.minion, self.disk
@@ -211,7 +211,7 @@ impl Marker {
         text
     }
 
-    fn parse(text: &str) -> Option<Marker> {
+    pub(crate) fn parse(text: &str) -> Option<Marker> {
         let (said, crc) = text.trim_end().rsplit_once('\n')?;
         let said = format!("{said}\n");
         let crc = u32::from_str_radix(crc.strip_prefix("checksum ")?, 16).ok()?;

@@ -11,6 +11,10 @@ pub mod change;
 pub mod checksum;
 pub mod error;
 pub mod extent;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
+#[cfg(test)]
+mod hostile_tests;
 pub mod id;
 pub mod minion;
 pub mod name;

@@ -14,12 +14,16 @@ pub(super) struct Setting {
     pub(super) values: Vec<String>,
 }
 
-/// All settings of a file; none if it is empty.
-pub(super) fn read(path: &Path) -> Result<Vec<Setting>, SettingsError> {
-    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
+/// The text of a file.
+pub(super) fn read(path: &Path) -> Result<String, SettingsError> {
+    std::fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
         path: path.to_owned(),
         source,
-    })?;
+    })
+}
+
+/// All settings of a file with this text; none if it is empty.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Setting>, SettingsError> {
     let table: toml::Table = text.parse().map_err(|source| SettingsError::Syntax {
         path: path.to_owned(),
         source: Box::new(source),

@@ -88,15 +88,36 @@ pub fn try_load<T: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<T
     let Some(path) = config_of(&command, &args) else {
         return parse(command, &args).map_err(SettingsError::CommandLine);
     };
-    let settings = file::read(&path)?;
+    let text = file::read(&path)?;
+    filled(command, &args, path, &text)
+}
+
+/// The settings that this command line, the environment and a file at `path` with this text give;
+/// a file that the command line names is not read.
+pub fn try_load_text<T: Parser>(
+    args: impl IntoIterator<Item = OsString>,
+    path: &Path,
+    text: &str,
+) -> Result<T, SettingsError> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    filled(with_variables(T::command()), &args, path.to_owned(), text)
+}
+
+fn filled<T: Parser>(
+    command: Command,
+    args: &[OsString],
+    path: PathBuf,
+    text: &str,
+) -> Result<T, SettingsError> {
+    let settings = file::parse(&path, text)?;
     let filled = with_file(command.clone(), &path, settings)?;
-    parse(filled, &args).map_err(|source| {
+    parse(filled, args).map_err(|source| {
         let told = matches!(
             source.kind(),
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
         );
         // Without the file only a value of the file can have been wrong.
-        let alone = parse::<T>(command, &args).err();
+        let alone = parse::<T>(command, args).err();
         let missing = Some(ErrorKind::MissingRequiredArgument);
         let by_file =
             alone.is_none_or(|e| Some(e.kind()) == missing && Some(source.kind()) != missing);

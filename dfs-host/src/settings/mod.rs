@@ -4,5 +4,5 @@ mod file;
 mod load;
 mod units;
 
-pub use load::{SettingsError, load, try_load};
+pub use load::{SettingsError, load, try_load, try_load_text};
 pub use units::{UnitError, parse_bytes, parse_duration, show_bytes};

@@ -6,6 +6,8 @@
 
 mod fault;
 mod group;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod hostile;
 mod journal;
 mod log;
 mod machine;

@@ -10,7 +10,7 @@ mod client;
 mod codec;
 mod deadline;
 mod dial;
-mod handshake;
+pub(crate) mod handshake;
 mod peers;
 mod serve;
 mod transport;

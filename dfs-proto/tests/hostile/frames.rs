@@ -1,31 +1,7 @@
 //! Frames that nobody honest sends, the same ones for the same seed.
 
+use dfs_hostile::Random;
 use dfs_proto::checksum::Crc32c;
-
-/// The generator of Steele, Lea and Flood (splitmix64).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let n = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        n ^ (n >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end.max(1) as u64).expect("below a usize")
-    }
-
-    pub(crate) fn bytes(&mut self, most: usize) -> Vec<u8> {
-        let len = self.below(most + 1);
-        (0..len).map(|_| self.next().to_le_bytes()[0]).collect()
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
 
 /// A frame with right checksums around anything.
 pub(crate) fn frame(message: &[u8], table: &[(u32, u32)], payloads: &[u8]) -> Vec<u8> {
@@ -66,18 +42,18 @@ fn varint(mut n: u64, into: &mut Vec<u8>) {
 /// variants, lengths, counts and times.
 pub(crate) fn message(random: &mut Random, most: usize) -> Vec<u8> {
     let mut message = vec![random.below(3).to_le_bytes()[0]];
-    varint(random.next() % 100, &mut message);
+    varint(random.number() % 100, &mut message);
     let numbers = random.below(most);
     for _ in 0..numbers {
         let bits = random.below(65);
         let number = random
-            .next()
+            .number()
             .checked_shr(u32::try_from(bits).expect("small"));
         match random.below(4) {
             0 => message.push(random.below(12).to_le_bytes()[0]),
             1 => varint(number.unwrap_or(0), &mut message),
             2 => message.extend(random.bytes(40)),
-            _ => varint(random.next() % 300, &mut message),
+            _ => varint(random.number() % 300, &mut message),
         }
     }
     message
@@ -132,7 +108,7 @@ fn mutated(random: &mut Random, victim: &[u8]) -> Vec<u8> {
     for _ in 0..=random.below(6) {
         if !bytes.is_empty() {
             let at = random.below(bytes.len());
-            bytes[at] = random.next().to_le_bytes()[0];
+            bytes[at] = random.number().to_le_bytes()[0];
         }
     }
     bytes

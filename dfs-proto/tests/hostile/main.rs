@@ -1,10 +1,9 @@
 //! What the other side may send, whoever it is: never a panic, a hang, or memory beyond a frame.
 
-mod allocator;
 mod frames;
 
-use allocator::{Counting, peak_of};
 use bytes::Bytes;
+use dfs_hostile::{Counting, Random, peak_of};
 use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
@@ -16,7 +15,7 @@ use dfs_proto::{
     },
     wire::{FRAME_BYTES_MAX, Framed, Incoming, Link, Outgoing, answer, channel, transport, within},
 };
-use frames::{BOMBS, Random, bombs, hostile};
+use frames::{BOMBS, bombs, hostile};
 use futures::{SinkExt, StreamExt};
 use std::{
     io,

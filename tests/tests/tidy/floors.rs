@@ -35,7 +35,7 @@ const FLOORS: &[(&str, Floors)] = &[
             (2, &["minion", "session", "view", "change"]),
             (3, &["service"]),
             (4, &["wire"]),
-            (5, &["lib"]),
+            (5, &["lib", "hostile"]),
         ],
     ),
     (
@@ -59,7 +59,7 @@ const FLOORS: &[(&str, Floors)] = &[
             (3, &["append", "commit", "scrub", "orders", "rewrite"]),
             (4, &["service", "beat"]),
             (5, &["daemon"]),
-            (6, &["lib", "main"]),
+            (6, &["lib", "main", "hostile"]),
         ],
     ),
     (
@@ -73,7 +73,7 @@ const FLOORS: &[(&str, Floors)] = &[
             (5, &["engine/leader", "engine/proposer", "engine/ticks"]),
             (6, &["service"]),
             (7, &["daemon"]),
-            (8, &["lib", "main"]),
+            (8, &["lib", "main", "hostile"]),
         ],
     ),
     (
@@ -100,7 +100,7 @@ const FLOORS: &[(&str, Floors)] = &[
             (2, &["reading", "tell"]),
             (3, &["adapter"]),
             (4, &["mount"]),
-            (5, &["lib", "main"]),
+            (5, &["lib", "main", "hostile"]),
         ],
     ),
     (

@@ -30,6 +30,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("ServerError", "tarpc"),
     ("split_first_chunk", "std"),
     ("split_last_chunk", "std"),
+    ("split_last_chunk_mut", "std"),
     ("chunk_by", "std"),
     ("chunk_by_mut", "std"),
     ("first_chunk", "std"),
