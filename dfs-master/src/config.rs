@@ -43,6 +43,18 @@ pub struct Settings {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub copies_min: Option<u32>,
 
+    /// Seconds of silence after which a minion gets no new blocks, and readers prefer others
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=86_400))]
+    pub suspect_after: u32,
+
+    /// Seconds of silence after which a minion is dead: what it has counts as lost
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=86_400))]
+    pub dead_after: u32,
+
+    /// Seconds of silence after which blocks of a dead minion are copied; at once where one copy is left
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..=604_800))]
+    pub repair_after: u32,
+
     /// When the log is synced.
     #[arg(long, value_enum, default_value = "group")]
     pub sync: SyncMode,
@@ -60,7 +72,36 @@ pub struct Settings {
     pub logs: LogSettings,
 }
 
+/// Settings that do not go together.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "a minion cannot be suspect after {suspect} s (--suspect-after), dead after {dead} s \
+     (--dead-after) and repaired after {repair} s (--repair-after): each must be longer than the one \
+     before, the last at least as long"
+)]
+pub struct Impatient {
+    /// Seconds.
+    pub suspect: u32,
+    /// Seconds.
+    pub dead: u32,
+    /// Seconds.
+    pub repair: u32,
+}
+
 impl Settings {
+    /// Whether the settings go together.
+    pub fn check(&self) -> Result<(), Impatient> {
+        let (suspect, dead, repair) = (self.suspect_after, self.dead_after, self.repair_after);
+        match suspect < dead && dead <= repair {
+            true => Ok(()),
+            false => Err(Impatient {
+                suspect,
+                dead,
+                repair,
+            }),
+        }
+    }
+
     /// The defaults, for this data folder, on these addresses and no Unix socket, with a small
     /// reserve: what a test wants.
     pub fn local(data: PathBuf, listen: Vec<String>) -> Settings {

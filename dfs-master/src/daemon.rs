@@ -2,7 +2,8 @@
 //! a token that ends it. Tests start the same in-process, as many as they like.
 
 use crate::{
-    config::Settings,
+    cluster::Patience,
+    config::{Impatient, Settings},
     engine::{
         apply::{Damage, Machine, Settings as TableSettings, Storage},
         command::{Act, Outcome},
@@ -59,6 +60,9 @@ pub enum DaemonError {
     /// The log.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// Settings that do not go together.
+    #[error(transparent)]
+    Settings(#[from] Impatient),
     /// An address that is none.
     #[error(transparent)]
     Address(#[from] dfs_proto::wire::NotAnAddress),
@@ -105,6 +109,7 @@ pub async fn start(
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
 ) -> Result<Running, DaemonError> {
+    settings.check()?;
     let lock = dfs_host::folder::lock(&settings.data)?;
     let listeners = bind(&settings).await?;
     let disk = RealDisk::open(&settings.data)?;
@@ -141,6 +146,15 @@ pub async fn run(
         .ended
         .await
         .unwrap_or_else(|panic| Err(DaemonError::Stopped(panic.to_string())))
+}
+
+fn patience(settings: &Settings) -> Patience {
+    let seconds = |of: u32| Duration::from_secs(u64::from(of));
+    Patience {
+        suspect: seconds(settings.suspect_after),
+        dead: seconds(settings.dead_after),
+        repair: seconds(settings.repair_after),
+    }
 }
 
 async fn bind(settings: &Settings) -> Result<Vec<Listener>, DaemonError> {
@@ -294,6 +308,7 @@ fn assemble(
         ids: Ids::of(boot),
         moments,
         copies: (settings.copies, settings.copies_min),
+        patience: patience(settings),
         disk,
         metrics,
         since,
@@ -305,6 +320,7 @@ fn assemble(
         lines: Default::default(),
         desk: parking_lot::Mutex::new(Desk::of(boot)),
         measures: Default::default(),
+        heals: Default::default(),
         survey: Default::default(),
         reserve: parking_lot::Mutex::new(reserve),
         damaged: Default::default(),

@@ -74,8 +74,14 @@ pub(crate) struct Appender {
 impl Appender {
     /// Appends here and down the chain.
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, BlockError> {
-        check(&append)?;
         self.fenced.check(append.session)?;
+        self.append_ordered(append).await
+    }
+
+    /// As [`Appender::append`], where the master has ordered it: it may be a block of a session that
+    /// is fenced.
+    pub(crate) async fn append_ordered(&self, append: Append) -> Result<Appended, BlockError> {
+        check(&append)?;
         let asked = Duration::from_millis(u64::from(append.timeout_ms));
         let deadline = Instant::now() + asked.min(TIMEOUT_MAX);
         let work = self.append_all(&append, deadline);

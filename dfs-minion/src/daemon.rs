@@ -5,6 +5,7 @@ use crate::{
     beat::{BeatError, Introduction, Talk},
     marker::{self, MarkerError, Sighting},
     orders::Orders,
+    pace::Pace,
     service::{Service, Who},
     settings::Settings,
     store::{BLOCKS, Drive, Store},
@@ -63,6 +64,9 @@ pub enum DaemonError {
     #[error(transparent)]
     Beat(#[from] BeatError),
 }
+
+/// The least bytes in a second for copies and other work that nobody waits for.
+const BACKGROUND_RATE_MIN: u64 = 8 << 20;
 
 /// A minion that serves.
 #[derive(Debug)]
@@ -208,6 +212,13 @@ fn open(
     if disks.is_empty() {
         return Err(DaemonError::Setting("--data names no directory".into()));
     }
+    if settings.background_rate < BACKGROUND_RATE_MIN {
+        return Err(DaemonError::Setting(format!(
+            "--background-rate {} is too little: blocks that lose copies would wait too long for new \
+             ones; give at least 8MiB",
+            settings.background_rate
+        )));
+    }
     let owner = marker::agree(&sightings, settings.accept_new_disks)?;
     let mut random = StdRng::seed_from_u64(seed);
     let mut drives = Vec::new();
@@ -234,6 +245,7 @@ struct Parts {
     appender: Arc<Appender>,
     fenced: Arc<Fenced>,
     who: Who,
+    pace: Arc<Pace>,
     flight: Arc<Semaphore>,
     pools: PoolSettings,
 }
@@ -264,6 +276,7 @@ impl Parts {
             appender,
             fenced,
             who,
+            pace: Arc::new(Pace::new(settings.background_rate)),
             flight,
             pools,
         }
@@ -283,6 +296,7 @@ impl Parts {
             orders: Arc::new(Orders::new(
                 Arc::clone(&self.store),
                 Arc::clone(&self.appender),
+                Arc::clone(&self.pace),
             )),
             fenced: Arc::clone(&self.fenced),
             who: Arc::clone(&self.who),
@@ -308,6 +322,7 @@ impl Parts {
             store: Arc::clone(&self.store),
             appender: Arc::clone(&self.appender),
             who: Arc::clone(&self.who),
+            pace: Arc::clone(&self.pace),
             flight: Arc::clone(&self.flight),
             reads: Arc::new(Semaphore::new(0)),
         };

@@ -14,7 +14,7 @@ pub mod hostile;
 mod hostile_tests;
 mod marker;
 mod orders;
-mod rewrite;
+mod pace;
 mod service;
 pub mod settings;
 mod store;

@@ -5,13 +5,14 @@
 
 use crate::{
     append::Appender,
+    pace::Pace,
     store::{READ_BYTES_MAX, Store},
 };
 use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId},
-    service::{Append, Appended, BlockBytes, Minion},
+    service::{Append, Appended, BlockBytes, GivenUp, Minion},
     wire::Identity,
 };
 use parking_lot::RwLock;
@@ -31,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) store: Arc<Store>,
     pub(crate) appender: Arc<Appender>,
     pub(crate) who: Who,
+    /// Makes way for what is asked here.
+    pub(crate) pace: Arc<Pace>,
     /// KiB of appends in flight, of all links.
     pub(crate) flight: Arc<Semaphore>,
     /// KiB of answers to reads that this link has not sent yet: who does not take its answers
@@ -73,6 +76,7 @@ impl Service {
 
 impl Minion for Service {
     async fn append(self, _: Context, append: Append) -> Result<Appended, BlockError> {
+        self.pace.request();
         let appender = Arc::clone(&self.appender);
         let bytes = append.bytes.0.len() as u64;
         self.within_budget(bytes, async move { appender.append(append).await })
@@ -86,6 +90,7 @@ impl Minion for Service {
         block: BlockId,
         end: u32,
     ) -> Result<(), BlockError> {
+        self.pace.request();
         let block = self.store.block(block).ok_or(BlockError::NotHere(block))?;
         let pending = block.sync_to(end)?;
         match timeout(PATIENCE, block.settled(pending)).await {
@@ -102,6 +107,7 @@ impl Minion for Service {
         start: u32,
         end: u32,
     ) -> Result<BlockBytes, BlockError> {
+        self.pace.request();
         let kib = end.saturating_sub(start).min(READ_BYTES_MAX) / 1024 + 128;
         let room = Arc::clone(&self.reads).acquire_many_owned(kib);
         // A read has one step that matters: it may be dropped half-way.
@@ -124,6 +130,15 @@ impl Minion for Service {
         let there = self.store.block(block).ok_or(BlockError::NotHere(block))?;
         there.in_service()?;
         there.replica().ok_or(BlockError::NotHere(block))
+    }
+
+    async fn given_up(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+    ) -> Result<GivenUp, BlockError> {
+        self.store.given_up(block)
     }
 
     async fn whoami(self, _: Context) -> Option<MinionId> {

@@ -53,6 +53,11 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", default_value = "48MiB", value_parser = parse_bytes)]
     pub flight: u64,
 
+    /// Bytes in a second that copies, rewrites and other work nobody waits for may take; while
+    /// requests come in an eighth of it, or half where a block has one copy left
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = parse_bytes)]
+    pub background_rate: u64,
+
     /// Take empty data directories as new disks although others of this minion are missing
     #[arg(long)]
     pub accept_new_disks: bool,
@@ -86,5 +91,6 @@ mod tests {
         assert_eq!(settings.data.len(), 2);
         assert_eq!(settings.reserve, Some(1 << 30));
         assert_eq!(settings.flight, 48 << 20);
+        assert_eq!(settings.background_rate, 64 << 20);
     }
 }

@@ -10,7 +10,7 @@ use dfs_proto::{
     error::BlockError,
     id::{BlockId, MinionId, SessionId},
     payload::{Gathered, Payload},
-    service::{Append, Appended, BlockBytes, Minion, MinionClient},
+    service::{Append, Appended, BlockBytes, GivenUp, Minion, MinionClient},
     wire::{
         Accepted, Address, ByteStream, Client, Greeting, Identity, Listener, ServiceKind, answer,
         channel, dial, serve, within,
@@ -59,6 +59,15 @@ impl Minion for Source {
         _: Capability,
         block: BlockId,
     ) -> Result<ReplicaState, BlockError> {
+        Err(BlockError::NotHere(block))
+    }
+
+    async fn given_up(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+    ) -> Result<GivenUp, BlockError> {
         Err(BlockError::NotHere(block))
     }
 

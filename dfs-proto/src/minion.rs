@@ -170,6 +170,18 @@ pub enum Task {
         /// good, those of earlier orders among them.
         ranges: Vec<(u32, u32)>,
     },
+    /// Have a replica of this sealed block: copy it, piece by piece, from minions that have one, give
+    /// up what they have given up, sync it, and read it back from the disk before saying so.
+    Copy {
+        /// Whose the block was.
+        session: SessionId,
+        /// Payload bytes.
+        length: u32,
+        /// Whether there is one other copy at the most: it makes less way for others.
+        urgent: bool,
+        /// Who has it, with their addresses; the first to be asked first.
+        sources: Vec<(MinionId, Vec<String>)>,
+    },
     /// Copy these bytes, one after the other, into the order's block, which is a new one, on a
     /// chain of minions that begins with this one, and say how far that goes.
     Rewrite {
@@ -190,6 +202,7 @@ impl Task {
             Task::Measure => "measure",
             Task::Drop { .. } => "drop",
             Task::Punch { .. } => "punch",
+            Task::Copy { .. } => "copy",
             Task::Rewrite { .. } => "rewrite",
         }
     }

@@ -4,7 +4,7 @@ use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId},
-    service::{Append, Appended, BlockBytes, Minion, MinionClient},
+    service::{Append, Appended, BlockBytes, GivenUp, Minion, MinionClient},
     wire::{
         Accepted, Address, DialError, Identity, Listener, Pool, PoolSettings, answer, channel,
         serve, within,
@@ -64,6 +64,15 @@ impl Minion for Named {
             damaged: false,
             punched: 0,
         })
+    }
+
+    async fn given_up(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+    ) -> Result<GivenUp, BlockError> {
+        Err(BlockError::NotHere(block))
     }
 
     async fn whoami(self, _: Context) -> Option<MinionId> {

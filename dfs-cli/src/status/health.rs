@@ -194,6 +194,7 @@ pub(crate) mod tests {
             }],
             blocks: 640,
             endangered: vec![0, 0, 0],
+            healing: Default::default(),
             damaged_replicas: 0,
             surveyed: true,
             log: (90, 90, 88),

@@ -31,6 +31,13 @@ pub(crate) fn render(status: &Status, health: Health, sentence: &str) -> String 
         "sessions": status.sessions.iter().map(session).collect::<Vec<_>>(),
         "blocks": status.blocks,
         "endangered": status.endangered,
+        "healing": {
+            "wanting": status.healing.wanting,
+            "under_way": status.healing.under_way,
+            "copies": status.healing.copies,
+            "bytes": status.healing.bytes,
+            "failures": status.healing.failures,
+        },
         "damaged_replicas": status.damaged_replicas,
         "surveyed": status.surveyed,
         "log": { "last": last, "applied": applied, "synced": synced },

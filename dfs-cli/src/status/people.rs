@@ -142,6 +142,18 @@ fn endangered(status: &Status) -> String {
         let damaged = count(status.damaged_replicas, "damaged replica");
         writeln!(text, "  {damaged}").expect("a string takes everything");
     }
+    let healing = &status.healing;
+    if healing.wanting > 0 {
+        writeln!(
+            text,
+            "  {} being made of {} that are missing and can be; {} made since the start ({})",
+            thousands(healing.under_way),
+            count(healing.wanting, "copy"),
+            thousands(healing.copies),
+            show_bytes(healing.bytes),
+        )
+        .expect("a string takes everything");
+    }
     match (text.is_empty(), status.surveyed) {
         (true, true) => format!("endangered blocks: none of {}", thousands(status.blocks)),
         (true, false) => "endangered blocks: none so far; still counting".to_owned(),

@@ -6,7 +6,7 @@ use dfs_proto::{
     error::BlockError,
     id::{BlockId, MinionId},
     payload::Gathered,
-    service::{Append, Appended, BlockBytes, Minion},
+    service::{Append, Appended, BlockBytes, GivenUp, Minion},
 };
 use parking_lot::Mutex;
 use std::{
@@ -203,6 +203,10 @@ impl Minion for Served {
         block: BlockId,
     ) -> Result<ReplicaState, BlockError> {
         Err(BlockError::NotHere(block))
+    }
+
+    async fn given_up(self, _: Context, _: Capability, _: BlockId) -> Result<GivenUp, BlockError> {
+        Ok(GivenUp::default())
     }
 
     async fn whoami(self, _: Context) -> Option<MinionId> {

@@ -30,6 +30,16 @@ pub enum ReplicaNews {
         /// The placement that the order named.
         placement: u32,
     },
+    /// The minion has copied it from others: sealed at this length, whole, synced, and read back.
+    Copied {
+        /// Payload bytes.
+        length: u32,
+    },
+    /// There are enough without it, or it is damaged and others are not.
+    Surplus {
+        /// The placement that this was decided for.
+        placement: u32,
+    },
 }
 
 /// Notes news of one replica. What is not known here, or not true any more, is passed over.
@@ -42,10 +52,14 @@ pub fn note(
     let Some(mut row) = txn.row::<BlockRow>(block)? else {
         return Ok(());
     };
-    let Some(at) = row.replicas.iter().position(|(of, _)| *of == minion) else {
+    let before = row.clone();
+    let at = row.replicas.iter().position(|(of, _)| *of == minion);
+    if let ReplicaNews::Copied { length } = news {
+        return add(txn, block, row, minion, length);
+    }
+    let Some(at) = at else {
         return Ok(());
     };
-    let before = row.clone();
     match news {
         ReplicaNews::Sealed { length } => match row.sealed() {
             Some(sealed) if sealed == length => row.replicas[at].1 = ReplicaHealth::Whole,
@@ -55,6 +69,16 @@ pub fn note(
         ReplicaNews::Worthless | ReplicaNews::Lost => {
             row.replicas[at].1 = ReplicaHealth::Lost;
         }
+        ReplicaNews::Surplus { placement } => {
+            let whole = |(of, health): &(MinionId, ReplicaHealth)| {
+                *of != minion && *health == ReplicaHealth::Whole
+            };
+            if placement != row.placement || !row.replicas.iter().any(whole) {
+                return Ok(());
+            }
+            row.replicas[at].1 = ReplicaHealth::Lost;
+        }
+        ReplicaNews::Copied { .. } => unreachable!("it was added above"),
         ReplicaNews::Dropped { placement } => {
             if !may_forget(&row, at, placement) {
                 return Ok(());
@@ -78,6 +102,31 @@ pub fn note(
         txn.delete::<WritingRow>((row.session, block));
     } else if row.state != BlockState::Reclaiming {
         txn.put((row.session, block), &WritingRow);
+    }
+    txn.put(block, &row);
+    Ok(())
+}
+
+/// One more copy of a sealed block.
+fn add(
+    txn: &mut Txn<'_>,
+    block: BlockId,
+    mut row: BlockRow,
+    minion: MinionId,
+    length: u32,
+) -> Result<(), FsError> {
+    if row.sealed() != Some(length) {
+        return Ok(());
+    }
+    match row.replicas.iter_mut().find(|(of, _)| *of == minion) {
+        Some((_, ReplicaHealth::Whole)) => return Ok(()),
+        Some((_, health)) => *health = ReplicaHealth::Whole,
+        None => row.replicas.push((minion, ReplicaHealth::Whole)),
+    }
+    row.placement += 1;
+    if row.is_settled() {
+        row.synced = length;
+        txn.delete::<WritingRow>((row.session, block));
     }
     txn.put(block, &row);
     Ok(())

@@ -8,6 +8,6 @@ mod room;
 mod roster;
 
 pub use choose::{Candidate, Copies, Wish, choose};
-pub use liveness::{DEAD_AFTER, SUSPECT_AFTER, judge};
+pub use liveness::Patience;
 pub use room::logical_bytes;
 pub use roster::{Member, Roster};

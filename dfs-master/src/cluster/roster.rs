@@ -1,6 +1,6 @@
 //! The minions that registered, when they were last heard of, and what they said.
 
-use super::{choose::Candidate, liveness::judge};
+use super::{choose::Candidate, liveness::Patience};
 use dfs_proto::{
     id::MinionId,
     minion::{DiskState, Liveness, MinionEntry, Registration},
@@ -109,10 +109,10 @@ impl Roster {
     }
 
     /// Judges all; answers those whose liveness changed.
-    pub fn judge(&mut self, now: Duration) -> Vec<(MinionId, Liveness)> {
+    pub fn judge(&mut self, patience: &Patience, now: Duration) -> Vec<(MinionId, Liveness)> {
         let mut changed = Vec::new();
         for (minion, member) in &mut self.members {
-            let liveness = judge(now.saturating_sub(member.heard));
+            let liveness = patience.judge(now.saturating_sub(member.heard));
             if liveness != member.liveness {
                 member.liveness = liveness;
                 changed.push((*minion, liveness));
@@ -201,10 +201,17 @@ mod tests {
     fn silence_makes_suspect_then_dead_and_a_beat_mends_it() {
         let at = Duration::from_secs;
         let mut roster = Roster::default();
+        let patience = Patience::default();
         roster.register(MinionId(1), registration(), 4, at(100));
-        assert!(roster.judge(at(102)).is_empty());
-        assert_eq!(roster.judge(at(103)), [(MinionId(1), Liveness::Suspect)]);
-        assert_eq!(roster.judge(at(130)), [(MinionId(1), Liveness::Dead)]);
+        assert!(roster.judge(&patience, at(102)).is_empty());
+        assert_eq!(
+            roster.judge(&patience, at(103)),
+            [(MinionId(1), Liveness::Suspect)]
+        );
+        assert_eq!(
+            roster.judge(&patience, at(130)),
+            [(MinionId(1), Liveness::Dead)]
+        );
         assert_eq!(roster.beat(MinionId(1), 3, Vec::new(), at(131)), None);
         assert_eq!(roster.beat(MinionId(1), 4, Vec::new(), at(131)), Some(true));
         assert_eq!(
@@ -212,6 +219,6 @@ mod tests {
             Some(false)
         );
         roster.forgive(at(20));
-        assert!(roster.judge(at(152)).is_empty());
+        assert!(roster.judge(&patience, at(152)).is_empty());
     }
 }

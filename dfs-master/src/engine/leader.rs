@@ -6,7 +6,7 @@
 //! never across an await.
 
 use crate::{
-    cluster::{Copies, Roster, logical_bytes},
+    cluster::{Copies, Patience, Roster, logical_bytes},
     engine::{
         command::{Act, Outcome},
         ids::Ids,
@@ -18,7 +18,7 @@ use crate::{
     locks::Lines,
     metrics::Metrics,
     raft::Group,
-    repair::{Desk, Measures, Punches, Rewrites, Survey},
+    repair::{Desk, Heals, Measures, Punches, Rewrites, Survey},
 };
 use dfs_host::{clock::Clock, disk::Disk};
 use dfs_proto::{
@@ -60,6 +60,8 @@ pub struct Leader {
     pub moments: Moments,
     /// Copies and least copies, as set.
     pub copies: (Option<u32>, Option<u32>),
+    /// How much silence of a minion means what.
+    pub patience: Patience,
     /// The master's disk.
     pub disk: Arc<dyn Disk>,
     /// Counters.
@@ -86,6 +88,8 @@ pub struct Leader {
     pub punches: Mutex<Punches>,
     /// The rewrites under way.
     pub rewrites: Mutex<Rewrites>,
+    /// The blocks that want copies, and the copies under way.
+    pub heals: Mutex<Heals>,
     /// The survey.
     pub survey: Mutex<Survey>,
     /// The reserve of the master's disk.

@@ -1,13 +1,14 @@
 //! What a leader does as time passes: judging minions, ending sessions, settling and reclaiming
 //! blocks, surveying, checkpoints, watching its disk. Everything in bounded steps, once a tick.
 
+mod heal;
 mod rewrite;
 mod wear;
 
 use super::leader::{Leader, Unsettled};
 use crate::{
     engine::{
-        command::{Act, Outcome},
+        command::{Act, Outcome, ReplicaNews},
         reader::{BlockRow, BlockState, ReplicaHealth},
     },
     repair::{Settling, next},
@@ -89,7 +90,8 @@ impl Ticks {
         count(leader).await?;
         rewrite::go_on(leader).await?;
         self.wear.step(leader).await?;
-        survey(leader)?;
+        survey(leader).await?;
+        heal::go_on(leader).await?;
         if now.saturating_sub(self.checkpointed) >= CHECKPOINT_INTERVAL {
             self.checkpointed = now;
             let done = leader.group.checkpoint().await;
@@ -200,15 +202,20 @@ fn watch_disk(leader: &Leader) -> Result<(), FsError> {
 }
 
 fn judge(leader: &Leader, now: Duration) {
-    let changed = leader.roster.lock().judge(now);
+    let patience = &leader.patience;
+    let changed = leader.roster.lock().judge(patience, now);
     if changed.is_empty() {
         return;
     }
     for (minion, liveness) in &changed {
         match liveness {
             Liveness::Alive => tracing::info!(%minion, "minion is alive"),
-            Liveness::Suspect => tracing::warn!(%minion, "minion has not been heard of for 3 s"),
-            Liveness::Dead => tracing::warn!(%minion, "minion is dead: silent for 30 s"),
+            Liveness::Suspect => {
+                tracing::warn!(%minion, "minion has not been heard of for {:?}", patience.suspect);
+            }
+            Liveness::Dead => {
+                tracing::warn!(%minion, "minion is dead: silent for {:?}", patience.dead);
+            }
         }
     }
     leader.survey.lock().restart();
@@ -279,10 +286,12 @@ pub async fn count(leader: &Leader) -> Result<(), FsError> {
     Ok(())
 }
 
-/// Orders the replicas of blocks that are decided to go to be dropped.
+/// Orders the replicas of blocks that are decided to go to be dropped. One that counts for lost and
+/// whose minion is not there is not waited for: a minion that comes back is told what to drop.
 async fn drop_decided(leader: &Leader) -> Result<(), FsError> {
     let mut after = BlockId(0);
     let mut settled = false;
+    let mut given_up = Vec::new();
     for _ in 0..STEPS_MAX {
         let page = leader.reader.unused(after, PAGE)?;
         let Some((last, _, _)) = page.last() else {
@@ -297,27 +306,28 @@ async fn drop_decided(leader: &Leader) -> Result<(), FsError> {
             let Some(row) = leader.reader.block(*block)? else {
                 continue;
             };
+            let roster = leader.roster.lock();
             let mut desk = leader.desk.lock();
-            for (minion, _) in row
-                .replicas
-                .iter()
-                .filter(|(_, h)| *h != ReplicaHealth::Lost)
-            {
-                desk.issue(
-                    *minion,
-                    *block,
-                    Task::Drop {
-                        placement: row.placement,
-                    },
-                );
+            let placement = row.placement;
+            for (minion, health) in &row.replicas {
+                if *health == ReplicaHealth::Lost && !roster.is_alive(*minion) {
+                    given_up.push((*block, *minion, ReplicaNews::Dropped { placement }));
+                } else {
+                    desk.issue(*minion, *block, Task::Drop { placement });
+                }
             }
         }
+    }
+    if !given_up.is_empty() {
+        leader.act(Act::Replicas(given_up)).await?;
     }
     Ok(())
 }
 
-fn survey(leader: &Leader) -> Result<(), FsError> {
+async fn survey(leader: &Leader) -> Result<(), FsError> {
     let copies = leader.copies().wanted;
+    let carers = heal::carers(leader);
+    let mut found = heal::Found::default();
     for _ in 0..STEPS_MAX {
         let after = leader.survey.lock().after.unwrap_or(BlockId(0));
         let page = leader.reader.blocks(after, PAGE)?;
@@ -330,9 +340,10 @@ fn survey(leader: &Leader) -> Result<(), FsError> {
         };
         let of = |minion| liveness.get(&minion).copied().unwrap_or(Liveness::Dead);
         leader.survey.lock().page(&page, copies, of);
+        found.look(leader, &page, &carers);
         if page.is_empty() {
             break;
         }
     }
-    Ok(())
+    found.act(leader).await
 }

@@ -1,14 +1,18 @@
 //! Keeping blocks as they should be: what minions hold against what the rows say, orders until they
 //! are carried out, blocks of dead writers, and the survey of what is endangered.
 
+mod care;
 mod compare;
+mod heals;
 mod orders;
 mod punches;
 mod rewrites;
 mod settle;
 mod survey;
 
+pub use care::{Care, Carer, Wanted, care};
 pub use compare::{Remedy, missing, remedy};
+pub use heals::{Healed, Heals};
 pub use orders::Desk;
 pub use punches::Punches;
 pub use rewrites::{Rewrite, Rewrites, Stage};

@@ -50,6 +50,13 @@ impl Desk {
         waiting.insert(block, order);
     }
 
+    /// Takes an order back that is not reported finished.
+    pub fn withdraw(&mut self, minion: MinionId, block: BlockId) {
+        if let Some(waiting) = self.waiting.get_mut(&minion) {
+            waiting.remove(&block);
+        }
+    }
+
     /// The oldest orders for a minion.
     pub fn for_minion(&self, minion: MinionId) -> Vec<Order> {
         let waiting = self

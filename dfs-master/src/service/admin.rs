@@ -4,14 +4,14 @@ use super::{
     health::{Health, alarms},
     quota,
 };
-use crate::engine::leader::Leader;
+use crate::{engine::leader::Leader, repair::Healed};
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
     error::FsError,
     id::{InodeId, SessionId},
     name::Name,
-    service::{Admin, MinionStatus, QuotaStatus, SessionStatus, Status},
+    service::{Admin, Healing, MinionStatus, QuotaStatus, SessionStatus, Status},
     view::{Content, Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Limits, Listing},
 };
 use std::{sync::Arc, time::Duration};
@@ -27,6 +27,23 @@ const OPENS_MAX: usize = 100_000;
 pub struct AdminService {
     /// Who answers.
     pub leader: Arc<Leader>,
+}
+
+fn healing(leader: &Leader) -> Healing {
+    let heals = leader.heals.lock();
+    let (wanting, under_way) = heals.counts();
+    let Healed {
+        copies,
+        bytes,
+        failures,
+    } = heals.healed;
+    Healing {
+        wanting: wanting as u64,
+        under_way: under_way as u64,
+        copies,
+        bytes,
+        failures,
+    }
 }
 
 fn millis(time: Duration) -> u64 {
@@ -123,6 +140,7 @@ impl Admin for AdminService {
             sessions: self.sessions(now)?,
             blocks: leader.reader.totals()?.blocks,
             endangered,
+            healing: healing(leader),
             damaged_replicas,
             surveyed,
             log: leader.group.progress(),

@@ -62,6 +62,8 @@ impl ControlService {
             Ok(state) => state,
             Err(why) => {
                 self.leader.rewrites.lock().fail(block);
+                let now = self.leader.now();
+                self.leader.heals.lock().fail(block, minion, now);
                 tracing::warn!(%block, %minion, task = order.task.name(), "order not carried out: {why}");
                 return;
             }
@@ -86,6 +88,18 @@ impl ControlService {
             (Task::Rewrite { .. }, state) => {
                 let length = state.as_ref().map_or(0, |state| state.length);
                 self.leader.rewrites.lock().copied(block, length);
+            }
+            (Task::Copy { length, .. }, Some(state))
+                if state.sealed && state.length == *length && !state.damaged =>
+            {
+                let length = *length;
+                self.leader.damaged.lock().remove(&(block, minion));
+                self.leader.heals.lock().end(block, minion, length);
+                news.push((block, minion, ReplicaNews::Copied { length }));
+            }
+            (Task::Copy { .. }, _) => {
+                let now = self.leader.now();
+                self.leader.heals.lock().fail(block, minion, now);
             }
             (Task::Punch { count, .. }, _) => {
                 let mut punches = self.leader.punches.lock();
@@ -135,6 +149,17 @@ impl ControlService {
             self.act_on(minion, held.block, remedy(minion, held, row.as_ref()), news)?;
         }
         Ok(())
+    }
+
+    /// What was copied may have changed meanwhile: more was given up of it, or nothing names it any more.
+    async fn compare_copied(&self, minion: MinionId, finished: &[Finished]) -> Result<(), FsError> {
+        let copied = finished
+            .iter()
+            .filter_map(|one| *one.outcome.as_ref().ok()?);
+        let sealed: Vec<ReplicaState> = copied.filter(|state| state.sealed).collect();
+        let mut news = Vec::new();
+        self.compare(minion, &sealed, &mut news)?;
+        self.tell(news).await
     }
 
     /// Looks for blocks in `(from, to]` that the minion should have and did not name.
@@ -233,6 +258,7 @@ impl Control for ControlService {
                 .map(|block| (block, minion, ReplicaNews::Lost)),
         );
         self.tell(news).await?;
+        self.compare_copied(minion, &finished).await?;
         let orders = leader.desk.lock().for_minion(minion);
         let fenced = leader.unsettled.lock().fenced.clone();
         let report = leader

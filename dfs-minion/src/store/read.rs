@@ -9,14 +9,19 @@ use super::{
     index::Span,
     opened::Opened,
     recover,
-    shelf::Store,
+    shelf::{Store, on_drive},
 };
 use crate::format::{PIECE_HEADER_BYTES, PieceHeader};
 use bytes::Bytes;
 use dfs_host::disk::DiskFile;
 use dfs_proto::{
-    block::Piece, checksum::Crc32c, error::BlockError, extent::PIECE_BYTES_MAX, id::BlockId,
-    payload::Gathered, service::BlockBytes,
+    block::{Piece, ReplicaState},
+    checksum::Crc32c,
+    error::BlockError,
+    extent::PIECE_BYTES_MAX,
+    id::BlockId,
+    payload::Gathered,
+    service::BlockBytes,
 };
 use std::{io, sync::Arc};
 use tokio::sync::oneshot;
@@ -106,6 +111,32 @@ impl Store {
         let mut buffer = self.buffers.take(span.file_bytes, room);
         let got = file.read_at(buffer.bytes(), span.position);
         fetched(got, buffer.freeze(), block.id, span)
+    }
+
+    /// Reads all of a sealed block from the disk, and marks it as damaged if it is; a block that is not
+    /// sealed is refused.
+    pub(crate) async fn verify(self: &Arc<Self>, id: BlockId) -> Result<ReplicaState, BlockError> {
+        let block = self.block(id).ok_or(BlockError::NotHere(id))?;
+        block.in_service()?;
+        self.given_up(id)?;
+        let (store, there) = (Arc::clone(self), Arc::clone(&block));
+        let rotten = on_drive(&block.drive, id, move || {
+            let opened = store.opened.get(there.id);
+            let opened = opened.or_else(|| store.open_sealed(&there))?;
+            let given_up = |start, end| there.has_given_up(start, end);
+            match recover::first_rotten(&*opened.file, there.id, &opened.index, given_up) {
+                Ok(rotten) => rotten,
+                Err(error) => {
+                    tracing::warn!(block = there.id.0, %error, "a read failed");
+                    Some(0)
+                }
+            }
+        });
+        let there = block.clone();
+        if rotten.await?.is_some() && !there.is_gone() {
+            self.note_damage(&there);
+        }
+        block.replica().ok_or(BlockError::NotHere(id))
     }
 
     /// Opens the file of a sealed block and reads its index; `None` if that cannot be done. Blocks.

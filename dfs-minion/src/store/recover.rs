@@ -103,6 +103,41 @@ pub(crate) fn scan(
     })
 }
 
+/// Reads the pieces of a sealed block from the disk, but for those that `lies_in` what was given up,
+/// and says where the first is that is not what was written.
+pub(crate) fn first_rotten(
+    file: &dyn DiskFile,
+    block: BlockId,
+    index: &Index,
+    is_given_up: impl Fn(u32, u32) -> bool,
+) -> io::Result<Option<u32>> {
+    let end = index.position_end();
+    file.forget_cached(0, end);
+    let mut scan = Scan {
+        window: Window::new(file, end),
+        block,
+        index: Index::default(),
+        bad: Vec::new(),
+        synced: index.length(),
+    };
+    let ends = index.starts().iter().skip(1).copied();
+    for (start, upto) in index.starts().iter().zip(ends.chain([index.length()])) {
+        let at = scan.index.position_end();
+        scan.index.push(upto - start);
+        if is_given_up(*start, upto) {
+            continue;
+        }
+        let right = |(header, whole): (PieceHeader, bool)| {
+            let piece = header.piece;
+            whole && (piece.block_offset, piece.block_end()) == (*start, upto)
+        };
+        if !scan.piece_at(at)?.is_some_and(right) {
+            return Ok(Some(*start));
+        }
+    }
+    Ok(None)
+}
+
 struct Scan<'a> {
     window: Window<'a>,
     block: BlockId,

@@ -159,6 +159,11 @@ impl Store {
         self.refused.lock().put(id, ());
     }
 
+    /// Makes a block again that was never to be made: the master orders a copy of it.
+    pub(crate) fn may_make(&self, id: BlockId) {
+        self.refused.lock().pop(&id);
+    }
+
     /// Lets go of a block that was only spoken of, when its first append did not come.
     pub(crate) fn forget_unmade(&self, block: &Arc<Block>) {
         let mut blocks = self.blocks.write();

@@ -62,6 +62,21 @@ pub struct SessionStatus {
     pub calls: BTreeMap<String, u64>,
 }
 
+/// The making of copies that are missing, since the master started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Healing {
+    /// Blocks that want a copy which can be made.
+    pub wanting: u64,
+    /// Copies that are being made, of those.
+    pub under_way: u64,
+    /// Copies that were made.
+    pub copies: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Attempts that came to nothing; each was or is made again.
+    pub failures: u64,
+}
+
 /// The state of the cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -86,6 +101,8 @@ pub struct Status {
     /// Blocks with fewer good copies than they should have, by how many are left: `[0]` counts
     /// those with none, `[1]` those with one, and so on.
     pub endangered: Vec<u64>,
+    /// What is done about them.
+    pub healing: Healing,
     /// Replicas known to be damaged.
     pub damaged_replicas: u64,
     /// Whether the survey behind `endangered` has gone over all blocks since the master started.

@@ -51,6 +51,15 @@ pub struct BlockBytes {
     pub bytes: Gathered,
 }
 
+/// What was given up of a sealed block on one minion.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// The count of the order that was carried out last; 0 if none was.
+    pub count: u32,
+    /// Payload ranges `[start, end)` of whole pieces, in order, apart from each other.
+    pub ranges: Vec<(u32, u32)>,
+}
+
 /// What a client, or the minion before in a chain, asks of a minion.
 #[tarpc::service(derive = [Serialize, Deserialize])]
 pub trait Minion {
@@ -74,4 +83,7 @@ pub trait Minion {
 
     /// Who answers here; `None` before the first registration with a master.
     async fn whoami() -> Option<MinionId>;
+
+    /// What was given up of a sealed block here, for whoever copies it.
+    async fn given_up(capability: Capability, block: BlockId) -> Result<GivenUp, BlockError>;
 }

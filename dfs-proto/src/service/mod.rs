@@ -6,8 +6,10 @@ mod master;
 mod minion;
 
 pub use admin::{Admin, AdminClient, AdminRequest, AdminResponse};
-pub use admin::{Alarm, MinionStatus, QUOTAS_PER_ANSWER_MAX, QuotaStatus, SessionStatus, Status};
+pub use admin::{
+    Alarm, Healing, MinionStatus, QUOTAS_PER_ANSWER_MAX, QuotaStatus, SessionStatus, Status,
+};
 pub use control::{Control, ControlClient, ControlRequest, ControlResponse};
 pub use master::{Master, MasterClient, MasterRequest, MasterResponse};
-pub use minion::{Append, Appended, BlockBytes};
+pub use minion::{Append, Appended, BlockBytes, GivenUp};
 pub use minion::{Minion, MinionClient, MinionRequest, MinionResponse};

@@ -11,7 +11,7 @@ use dfs_proto::{
     payload::{Gathered, Payload},
     service::{
         AdminRequest, AdminResponse, Append, Appended, BlockBytes, ControlRequest, ControlResponse,
-        MasterRequest, MasterResponse, Minion, MinionRequest, MinionResponse,
+        GivenUp, MasterRequest, MasterResponse, Minion, MinionRequest, MinionResponse,
     },
     wire::{FRAME_BYTES_MAX, Framed, Incoming, Link, Outgoing, answer, channel, transport, within},
 };
@@ -76,6 +76,15 @@ impl Minion for Deaf {
         _: Capability,
         block: BlockId,
     ) -> Result<ReplicaState, BlockError> {
+        Err(BlockError::NotHere(block))
+    }
+
+    async fn given_up(
+        self,
+        _: tarpc::context::Context,
+        _: Capability,
+        block: BlockId,
+    ) -> Result<GivenUp, BlockError> {
         Err(BlockError::NotHere(block))
     }
 

@@ -3,6 +3,7 @@
 mod bad;
 mod crash;
 mod down;
+mod healing;
 mod holes;
 mod mounts;
 mod names;

@@ -53,10 +53,10 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-minion",
         &[
-            (0, &["config", "settings", "metrics"]),
+            (0, &["config", "settings", "metrics", "pace"]),
             (1, &["format", "marker"]),
             (2, &["store"]),
-            (3, &["append", "commit", "scrub", "orders", "rewrite"]),
+            (3, &["append", "commit", "scrub", "orders"]),
             (4, &["service", "beat"]),
             (5, &["daemon"]),
             (6, &["lib", "main", "hostile"]),

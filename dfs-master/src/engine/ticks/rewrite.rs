@@ -22,7 +22,7 @@ use std::{
 };
 
 /// A minion may copy for so long, and replicas may take so long to be sealed.
-const STAGE_MAX: Duration = Duration::from_secs(120);
+const STAGE_MAX: Duration = Duration::from_secs(500);
 /// Ranges that take their new place in one step.
 const MOVES_AT_ONCE: usize = 512;
 

@@ -5,6 +5,7 @@
 //! gets its other name. A list that is found under the first name is carried out again.
 
 mod beside;
+mod given_up;
 mod punch;
 
 pub(super) use beside::{Beside, forget, orphans};

@@ -6,6 +6,7 @@
 
 use crate::{
     append::Appender,
+    pace::{Pace, Urgency},
     store::{READ_BYTES_MAX, Store},
 };
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,6 @@ use dfs_proto::{
     service::Append,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::{MissedTickBehavior, interval};
 
 /// Bytes of one append.
 const BATCH_BYTES: usize = 1 << 20;
@@ -28,14 +28,11 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Pieces of one append.
 const BATCH_PIECES: usize = 1024;
 
-/// Between two appends: 32 MiB/s at the most.
-const PACE: Duration = Duration::from_millis(31);
-
 /// One append may take so long.
 const APPEND_MS: u32 = 10_000;
 
-/// A whole block may take so long.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
+/// A whole block may take so long, at the least rate and beside others.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(400);
 
 /// The new block.
 pub(crate) struct Target<'a> {
@@ -50,11 +47,10 @@ pub(crate) struct Target<'a> {
 pub(crate) async fn rewrite(
     store: &Arc<Store>,
     appender: &Appender,
+    pace: &Pace,
     target: &Target<'_>,
     sources: &[BlockRange],
 ) -> Result<(), BlockError> {
-    let mut pace = interval(PACE);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Batch::default();
     for source in sources {
         let mut at = source.start;
@@ -67,7 +63,7 @@ pub(crate) async fn rewrite(
                 let part = bytes.slice(from as usize..to as usize);
                 batch.take(piece, from, part);
                 if batch.bytes >= BATCH_BYTES || batch.pieces.len() >= BATCH_PIECES {
-                    pace.tick().await;
+                    pace.turn(2 * batch.bytes, Urgency::Someday).await;
                     batch.send(appender, target).await?;
                 }
             }

@@ -3,7 +3,14 @@
 //! The master repeats an order until it is told how it ended. What is being carried out is not begun
 //! again; what ended is carried out again, which changes nothing.
 
-use crate::{append::Appender, rewrite, store::Store};
+mod copy;
+mod rewrite;
+
+use crate::{
+    append::Appender,
+    pace::{Pace, Urgency},
+    store::Store,
+};
 use dfs_proto::{
     block::ReplicaState,
     error::BlockError,
@@ -23,6 +30,12 @@ const UNDER_WAY_MAX: usize = 2048;
 /// Orders that are carried out at the same time.
 const AT_ONCE: usize = 8;
 
+/// Copies that are made at the same time.
+const COPIES_AT_ONCE: usize = 2;
+
+/// A punch keeps a disk busy for as long as so many bytes would: it syncs thrice.
+const PUNCH_BYTES: usize = 512 << 10;
+
 /// The longest that one order takes; afterwards it is reported as failed, and the master decides.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -30,8 +43,13 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Orders {
     store: Arc<Store>,
     appender: Arc<Appender>,
+    pace: Arc<Pace>,
     /// Held by the one rewrite that is under way: it is to leave the disks to others.
     rewriting: tokio::sync::Mutex<()>,
+    /// Copies at the same time.
+    copying: Semaphore,
+    /// Which blocks: of two copies of one block at the same time the one would end the other.
+    copied: Mutex<HashSet<BlockId>>,
     under_way: Mutex<HashSet<(u64, u64)>>,
     finished: Mutex<Vec<Finished>>,
     turns: Semaphore,
@@ -41,11 +59,14 @@ pub(crate) struct Orders {
 
 impl Orders {
     /// No orders.
-    pub(crate) fn new(store: Arc<Store>, appender: Arc<Appender>) -> Orders {
+    pub(crate) fn new(store: Arc<Store>, appender: Arc<Appender>, pace: Arc<Pace>) -> Orders {
         Orders {
             store,
             appender,
+            pace,
             rewriting: tokio::sync::Mutex::default(),
+            copying: Semaphore::new(COPIES_AT_ONCE),
+            copied: Mutex::default(),
             under_way: Mutex::default(),
             finished: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
@@ -79,6 +100,10 @@ impl Orders {
                     let orders = Arc::clone(self);
                     tokio::spawn(async move { orders.rewrite(order).await });
                 }
+                Task::Copy { .. } => {
+                    let orders = Arc::clone(self);
+                    tokio::spawn(async move { orders.copy(order).await });
+                }
                 Task::Seal { .. } | Task::Measure | Task::Punch { .. } => {
                     let orders = Arc::clone(self);
                     tokio::spawn(async move { orders.one(order).await });
@@ -92,6 +117,9 @@ impl Orders {
     }
 
     async fn one(&self, order: Order) {
+        if matches!(order.task, Task::Punch { .. }) {
+            self.pace.turn(PUNCH_BYTES, Urgency::Someday).await;
+        }
         let Ok(_turn) = self.turns.acquire().await else {
             return;
         };
@@ -103,7 +131,9 @@ impl Orders {
                 Task::Punch { count, ranges } => {
                     self.punch(order.block, *count, ranges.clone()).await
                 }
-                Task::Rewrite { .. } => unreachable!("it has a turn of its own"),
+                Task::Rewrite { .. } | Task::Copy { .. } => {
+                    unreachable!("it has a turn of its own")
+                }
             }
         };
         let outcome = timeout(TIMEOUT, work).await;
@@ -140,12 +170,50 @@ impl Orders {
             session: *session,
             chain,
         };
-        let written = rewrite::rewrite(&self.store, &self.appender, &target, sources);
+        let written = rewrite::rewrite(&self.store, &self.appender, &self.pace, &target, sources);
         let outcome = timeout(rewrite::TIMEOUT, written).await;
         let outcome = outcome.map_err(|_| "it took too long".to_owned());
         let outcome = outcome.and_then(|done| done.map_err(|error| error.to_string()));
         let there = outcome.map(|()| self.store.replica(order.block));
         self.finish(&order, there);
+    }
+
+    /// Takes one of the turns of copies.
+    async fn copy(&self, order: Order) {
+        let Ok(_turn) = self.copying.acquire().await else {
+            return;
+        };
+        let Task::Copy {
+            session,
+            length,
+            urgent,
+            sources,
+        } = &order.task
+        else {
+            return;
+        };
+        let target = copy::Target {
+            block: order.block,
+            session: *session,
+            length: *length,
+            urgency: match urgent {
+                true => Urgency::Now,
+                false => Urgency::Someday,
+            },
+        };
+        if !self.copied.lock().insert(order.block) {
+            return self.finish(&order, Err("it is being copied already".to_owned()));
+        }
+        let copied = copy::copy(&self.store, &self.appender, &self.pace, &target, sources);
+        let outcome = timeout(copy::TIMEOUT, copied).await;
+        let outcome = outcome.map_err(|_| "it took too long".to_owned());
+        let outcome = outcome.and_then(|done| done.map_err(|error| error.to_string()));
+        if outcome.is_err() {
+            // What is there of it is worth nothing, and would be in the way of the next attempt.
+            let _ = self.store.drop_blocks(&[order.block]).await;
+        }
+        self.copied.lock().remove(&order.block);
+        self.finish(&order, outcome.map(Some));
     }
 
     async fn punch(

@@ -1,0 +1,65 @@
+//! What is lost of copies is made anew, from what is left, while files are used.
+
+mod copies;
+
+use dfs_tests::{
+    cluster::{Cluster, Shape},
+    long, pattern, shell,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+/// How long healing may take here, after a minion is dead.
+const HEALED: Duration = Duration::from_secs(120);
+/// Bytes of one file.
+const FILE: u64 = 24 << 20;
+
+/// A cluster that takes a minion for dead after 4 s, and mends that after 5.
+fn cluster(minions: usize, copies: u32) -> Cluster {
+    let patience = ["--suspect-after=2", "--dead-after=4", "--repair-after=5"];
+    let mut cluster = Cluster::of(Shape {
+        minions,
+        copies,
+        master: patience.map(String::from).to_vec(),
+        mount: vec!["--cache-bytes=16MiB".into()],
+        ..Shape::default()
+    });
+    cluster.announce(&[""]);
+    cluster
+}
+
+fn fill(folder: &Path) -> Vec<PathBuf> {
+    let files = if long() { 40 } else { 5 };
+    let paths: Vec<PathBuf> = (0..files)
+        .map(|n| folder.join(format!("file-{n}")))
+        .collect();
+    for (seed, path) in (0..).zip(&paths) {
+        pattern::write(path, seed, FILE).expect("is written");
+    }
+    paths
+}
+
+fn verify(paths: &[PathBuf]) {
+    shell::drop_caches();
+    for (seed, path) in (0..).zip(paths) {
+        pattern::verify(path, seed, FILE).expect("every byte is right");
+    }
+}
+
+/// Writes files and reads them back until it is `over`; the longest that one call took.
+fn load(folder: &Path, over: &AtomicBool) -> Duration {
+    let mut longest = Duration::ZERO;
+    for round in 0.. {
+        if over.load(Ordering::SeqCst) {
+            break;
+        }
+        let path = folder.join(format!("load-{}", round % 3));
+        let pace = pattern::write(&path, round, 4 << 20).expect("is written");
+        longest = longest.max(pace.longest);
+        pattern::verify(&path, round, 4 << 20).expect("every byte is right");
+    }
+    longest
+}
