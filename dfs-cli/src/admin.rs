@@ -8,7 +8,7 @@ use crate::{
 use dfs_proto::{
     attr::{Attr, FileKind},
     error::FsError,
-    id::InodeId,
+    id::{InodeId, MinionId},
     service::{AdminClient, QUOTAS_PER_ANSWER_MAX, QuotaStatus, Status},
     view::{Cookie, Layout, Limits, Listing},
     wire::{Address, Client, Greeting, ServiceKind, dial, within},
@@ -130,6 +130,20 @@ impl Admin {
         let most = QUOTAS_PER_ANSWER_MAX;
         let quotas = self.client.quotas(within(PAGE_TIMEOUT), after, most).await;
         self.answer("quotas", quotas)
+    }
+
+    /// Drains a minion, or does so no more.
+    pub(crate) async fn drain(&self, minion: MinionId, drains: bool) -> Result<(), Failure> {
+        let done = self.client.drain(within(PAGE_TIMEOUT), minion, drains);
+        self.answer(&format!("minion {minion}"), done.await)
+    }
+
+    /// Forgets a minion.
+    pub(crate) async fn remove_minion(&self, minion: MinionId, lose: bool) -> Result<(), Failure> {
+        let done = self
+            .client
+            .remove_minion(within(PAGE_TIMEOUT), minion, lose);
+        self.answer(&format!("minion {minion}"), done.await)
     }
 
     /// What a path names, over symbolic links on the way (and at its end, if `follow`).

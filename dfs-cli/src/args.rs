@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Limit what may be stored in and below a directory
     #[command(subcommand)]
     Quota(Quota),
+    /// List minions, and take one out: drain it, stop it, remove it
+    #[command(subcommand)]
+    Minion(Minion),
     /// Mount the file system on a directory
     Mount(Mount),
     /// Detach a mount; also one whose daemon is dead or busy
@@ -122,6 +125,54 @@ pub(crate) struct QuotaSet {
 pub(crate) struct QuotaList {
     #[command(flatten)]
     pub(crate) master: Master,
+}
+
+/// What to do with minions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Minion {
+    /// List them, as `dfs status` does
+    List(MinionList),
+    /// Give one no more blocks, and copy what it has to others
+    Drain(MinionDrain),
+    /// Let one be as others again
+    Undrain(MinionNamed),
+    /// Forget one that was drained and stopped, or is dead for good
+    Remove(MinionRemove),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MinionList {
+    #[command(flatten)]
+    pub(crate) master: Master,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MinionNamed {
+    #[command(flatten)]
+    pub(crate) master: Master,
+
+    /// Its number, as `dfs minion list` shows it
+    pub(crate) minion: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MinionDrain {
+    #[command(flatten)]
+    pub(crate) one: MinionNamed,
+
+    /// Wait until it is drained, and say how far it is
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MinionRemove {
+    #[command(flatten)]
+    pub(crate) one: MinionNamed,
+
+    /// Also if blocks have no copy on others: they are lost then, unless the minion comes back
+    #[arg(long)]
+    pub(crate) lose_blocks: bool,
 }
 
 /// A limit, or none.

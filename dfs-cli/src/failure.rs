@@ -1,6 +1,6 @@
 //! Why a command was not done, in sentences with a remedy, and its exit code.
 
-use dfs_proto::error::FsError;
+use dfs_proto::{error::FsError, id::MinionId};
 use std::{io, path::PathBuf, time::Duration};
 
 /// Why a command was not done.
@@ -28,6 +28,9 @@ pub(crate) enum Failure {
         /// Why not.
         source: FsError,
     },
+    /// It was drained, and somebody changed that.
+    #[error("minion {0} is drained no more: somebody has undrained or removed it")]
+    NotDrained(MinionId),
     /// A relative path that is in no mount, with a master named.
     #[error(
         "{} is not absolute: with --master (or DFS_MASTER), paths begin at the root of the file \
@@ -119,6 +122,7 @@ impl Failure {
             Failure::Unreachable { .. } => 3,
             Failure::NeedsAttention => 4,
             Failure::Refused { .. }
+            | Failure::NotDrained(_)
             | Failure::NotMounted(_)
             | Failure::LeadsOut { .. }
             | Failure::Loop(_)

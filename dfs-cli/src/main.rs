@@ -5,6 +5,7 @@ mod args;
 mod failure;
 mod locate;
 mod ls;
+mod minion;
 mod mount;
 mod mounts;
 mod place;
@@ -46,6 +47,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             Command::Stat(args) => stat::run(args, &mut out).await,
             Command::Locate(args) => locate::run(args, &mut out).await,
             Command::Quota(args) => quota::run(args, &mut out).await,
+            Command::Minion(args) => minion::run(args, &mut out).await,
             Command::Mount(args) => mount::run(args).await,
             Command::Umount(args) => umount::run(args).await,
         }

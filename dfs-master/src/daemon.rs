@@ -333,6 +333,7 @@ fn assemble(
             .roster
             .lock()
             .register(minion, row.registration, row.incarnation, now);
+        leader.roster.lock().drain(minion, row.drains);
     }
     // A new session gets the roster in its grant; one from before gets it as its first event.
     let roster = Event::Roster(leader.roster.lock().entries());

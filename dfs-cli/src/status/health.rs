@@ -162,6 +162,7 @@ pub(crate) mod tests {
                 blocks: 640,
                 failed: None,
             }],
+            drains: false,
             replicas: 640,
             build: "0.1.0".to_owned(),
         }

@@ -27,12 +27,13 @@ pub(crate) fn render(status: &Status, health: Health, sentence: &str) -> String 
         },
         "copies": status.copies,
         "copies_min": status.copies_min,
-        "minions": status.minions.iter().map(minion).collect::<Vec<_>>(),
+        "minions": status.minions.iter().map(|one| minion(one, status)).collect::<Vec<_>>(),
         "sessions": status.sessions.iter().map(session).collect::<Vec<_>>(),
         "blocks": status.blocks,
         "endangered": status.endangered,
         "healing": {
             "wanting": status.healing.wanting,
+            "moving": status.healing.moving,
             "under_way": status.healing.under_way,
             "copies": status.healing.copies,
             "bytes": status.healing.bytes,
@@ -46,13 +47,13 @@ pub(crate) fn render(status: &Status, health: Health, sentence: &str) -> String 
     format!("{value:#}")
 }
 
-fn minion(minion: &MinionStatus) -> Value {
+fn minion(minion: &MinionStatus, status: &Status) -> Value {
     json!({
         "minion": minion.minion.0,
         "host": minion.host,
         "rack": minion.rack,
         "addresses": minion.addresses,
-        "state": state(minion),
+        "state": state(minion, status),
         "beat_age_ms": minion.beat_age_ms,
         "up_ms": minion.up_ms,
         "disks": minion.disks.iter().map(disk).collect::<Vec<_>>(),

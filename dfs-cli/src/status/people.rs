@@ -21,6 +21,7 @@ pub(crate) fn render(status: &Status, address: &str, sentence: &str) -> String {
     section(minions(status));
     section(failed_disks(status));
     section(endangered(status));
+    section(healing(status));
     section(sessions(status));
     section(alarms(status));
     page
@@ -58,7 +59,8 @@ fn times(copies: u32) -> String {
     }
 }
 
-fn minions(status: &Status) -> String {
+/// A table of the minions; empty if there are none.
+pub(crate) fn minions(status: &Status) -> String {
     let mut table = Table::new(&[
         "MINION",
         "STATE",
@@ -79,7 +81,7 @@ fn minions(status: &Status) -> String {
         };
         table.line(vec![
             minion.minion.to_string(),
-            state(minion).to_owned(),
+            state(minion, status).to_owned(),
             span(minion.beat_age_ms),
             sum(|disk| disk.bytes_free),
             sum(|disk| disk.bytes_total),
@@ -96,9 +98,16 @@ fn minions(status: &Status) -> String {
     }
 }
 
-/// One word for the liveness of a minion.
-pub(crate) fn state(minion: &MinionStatus) -> &'static str {
+/// Whether nothing is left on a minion that is being drained.
+pub(crate) fn is_drained(minion: &MinionStatus, status: &Status) -> bool {
+    minion.drains && status.surveyed && minion.replicas == 0
+}
+
+/// One word for a minion.
+pub(crate) fn state(minion: &MinionStatus, status: &Status) -> &'static str {
     match minion.liveness {
+        Liveness::Alive if is_drained(minion, status) => "drained",
+        Liveness::Alive if minion.drains => "draining",
         Liveness::Alive => "alive",
         Liveness::Suspect => "suspect",
         Liveness::Dead => "dead",
@@ -142,18 +151,6 @@ fn endangered(status: &Status) -> String {
         let damaged = count(status.damaged_replicas, "damaged replica");
         writeln!(text, "  {damaged}").expect("a string takes everything");
     }
-    let healing = &status.healing;
-    if healing.wanting > 0 {
-        writeln!(
-            text,
-            "  {} being made of {} that are missing and can be; {} made since the start ({})",
-            thousands(healing.under_way),
-            count(healing.wanting, "copy"),
-            thousands(healing.copies),
-            show_bytes(healing.bytes),
-        )
-        .expect("a string takes everything");
-    }
     match (text.is_empty(), status.surveyed) {
         (true, true) => format!("endangered blocks: none of {}", thousands(status.blocks)),
         (true, false) => "endangered blocks: none so far; still counting".to_owned(),
@@ -163,6 +160,25 @@ fn endangered(status: &Status) -> String {
         ),
         (false, false) => format!("endangered, so far (still counting):\n{text}"),
     }
+}
+
+fn healing(status: &Status) -> String {
+    let healing = &status.healing;
+    if healing.wanting + healing.moving == 0 {
+        return String::new();
+    }
+    let blocks = |number, what: &str| match number {
+        0 => String::new(),
+        number => format!("{} {what}, ", count(number, "block")),
+    };
+    format!(
+        "healing: {}{}{} under way; {} made since the master started ({})",
+        blocks(healing.wanting, "to be copied"),
+        blocks(healing.moving, "to be moved"),
+        thousands(healing.under_way),
+        thousands(healing.copies),
+        show_bytes(healing.bytes),
+    )
 }
 
 fn sessions(status: &Status) -> String {
@@ -226,6 +242,11 @@ mod tests {
         status.minions[1].disks[0].failed = Some("input/output error".to_owned());
         status.endangered = vec![1, 12, 600];
         status.damaged_replicas = 2;
+        status.minions[2].drains = true;
+        status.healing.wanting = 1;
+        status.healing.under_way = 1;
+        status.healing.copies = 77;
+        status.healing.bytes = 3 << 30;
         status.sessions.clear();
         status.alarms.push(Alarm {
             what: "The disk of the master is full.".to_owned(),
@@ -236,6 +257,8 @@ mod tests {
             "1  dead",
             "disk /data of minion 2 is out of service: input/output error",
             "  1 block with no good copy\n  12 blocks with 1 good copy left\n  600 blocks with 2 good copies left\n  2 damaged replicas",
+            "3  draining",
+            "healing: 1 block to be copied, 1 under way; 77 made since the master started (3.00 GiB)",
             "no sessions",
             "ALARM  The disk of the master is full.\n       Delete files",
         ] {

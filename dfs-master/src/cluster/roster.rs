@@ -24,6 +24,8 @@ pub struct Member {
     pub liveness: Liveness,
     /// It is to send a full report.
     pub report_wanted: bool,
+    /// It is being drained: it gets no more blocks, and what it has is copied to others.
+    pub drains: bool,
 }
 
 impl Member {
@@ -40,6 +42,12 @@ impl Member {
     pub fn largest_free(&self) -> u64 {
         let working = self.disks.iter().filter(|d| d.failed.is_none());
         working.map(|d| d.bytes_free).max().unwrap_or(0)
+    }
+
+    /// So many bytes as thousandths of its room, at most all of it.
+    pub fn thousandths(&self, bytes: u64) -> u32 {
+        let part = u128::from(bytes) * 1000 / u128::from(self.room().max(1));
+        u32::try_from(part.min(1000)).expect("small")
     }
 
     /// Bytes that its disks have or may still take.
@@ -75,8 +83,32 @@ impl Roster {
             disks,
             liveness: Liveness::Alive,
             report_wanted: true,
+            drains: self.get(minion).is_some_and(|known| known.drains),
         };
         self.members.insert(minion, member);
+    }
+
+    /// A minion is drained from now on, or no more.
+    pub fn drain(&mut self, minion: MinionId, drains: bool) {
+        if let Some(member) = self.members.get_mut(&minion) {
+            member.drains = drains;
+        }
+    }
+
+    /// A minion is not one of these any more.
+    pub fn remove(&mut self, minion: MinionId) {
+        self.members.remove(&minion);
+    }
+
+    /// Whether a minion is being drained.
+    pub fn drains(&self, minion: MinionId) -> bool {
+        self.get(minion).is_some_and(|member| member.drains)
+    }
+
+    /// How many stay: those that are not drained.
+    pub fn staying(&self) -> usize {
+        let stay = self.members.values().filter(|member| !member.drains);
+        stay.count()
     }
 
     /// A minion was heard of; `None` if this is not its present registration. Answers whether it
@@ -177,7 +209,8 @@ impl Roster {
             free: member.largest_free(),
             liveness: member.liveness,
         };
-        self.iter().map(candidate).collect()
+        let stay = self.iter().filter(|(_, member)| !member.drains);
+        stay.map(candidate).collect()
     }
 }
 

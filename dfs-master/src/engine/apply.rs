@@ -193,6 +193,8 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
         } => session::begin(txn, now, *session, host, purpose).map(|()| Outcome::Done),
         Act::EndSession { session } => session::end(txn, now, *session).map(|()| Outcome::Done),
         Act::RegisterMinion(registration) => register(txn, registration),
+        Act::DrainMinion { minion, drains } => drain(txn, *minion, Some(*drains)),
+        Act::RemoveMinion { minion } => drain(txn, *minion, None),
         Act::SealMeasured {
             block,
             measured,
@@ -333,16 +335,28 @@ fn register(txn: &mut Txn<'_>, registration: &Registration) -> Result<Outcome, F
     numbers.minion = numbers.minion.max(minion.0);
     txn.put((), &numbers);
     let before = txn.row::<MinionRow>(minion)?;
-    let incarnation = before.map_or(0, |row| row.incarnation) + 1;
+    let incarnation = before.as_ref().map_or(0, |row| row.incarnation) + 1;
     let row = MinionRow {
         registration: registration.clone(),
         incarnation,
+        drains: before.is_some_and(|row| row.drains),
     };
     txn.put(minion, &row);
     Ok(Outcome::Registered {
         minion,
         incarnation,
     })
+}
+
+/// Has a minion drained, or not any more; or forgets it.
+fn drain(txn: &mut Txn<'_>, minion: MinionId, drains: Option<bool>) -> Result<Outcome, FsError> {
+    let row = txn.row::<MinionRow>(minion)?;
+    let row = row.ok_or(FsError::UnknownMinion(minion))?;
+    match drains {
+        Some(drains) => txn.put(minion, &MinionRow { drains, ..row }),
+        None => txn.delete::<MinionRow>(minion),
+    }
+    Ok(Outcome::Done)
 }
 
 fn by_disks(txn: &Txn<'_>, registration: &Registration) -> Result<Option<MinionId>, FsError> {

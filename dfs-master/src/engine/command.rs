@@ -145,6 +145,18 @@ pub enum Act {
         /// Which step.
         step: RewriteStep,
     },
+    /// A minion is drained from now on, or no more. Answered with `Done`.
+    DrainMinion {
+        /// Which.
+        minion: MinionId,
+        /// Whether it is.
+        drains: bool,
+    },
+    /// A minion is forgotten; replicas that name it count for nothing. Answered with `Done`.
+    RemoveMinion {
+        /// Which.
+        minion: MinionId,
+    },
 }
 
 /// A step of a rewrite.
@@ -211,6 +223,8 @@ impl Command {
             Act::Format { .. }
             | Act::Boot { .. }
             | Act::RegisterMinion(_)
+            | Act::DrainMinion { .. }
+            | Act::RemoveMinion { .. }
             | Act::SealMeasured { .. }
             | Act::Reclaim { .. }
             | Act::Quota { .. } => true,

@@ -118,7 +118,7 @@ impl Leader {
 
     /// The copies that a new block gets now.
     pub fn copies(&self) -> Copies {
-        Copies::of(self.copies.0, self.copies.1, self.roster.lock().len())
+        Copies::of(self.copies.0, self.copies.1, self.roster.lock().staying())
     }
 
     /// Has a session keep what it is told of these inodes, if it may; also the bytes of a file, if it

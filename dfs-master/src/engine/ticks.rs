@@ -153,7 +153,7 @@ fn on_shaky_minion(leader: &Leader, row: &BlockRow) -> bool {
     let roster = leader.roster.lock();
     row.replicas
         .iter()
-        .any(|(minion, _)| !roster.is_alive(*minion))
+        .any(|(minion, _)| !roster.is_alive(*minion) || roster.drains(*minion))
 }
 
 async fn take(leader: &Leader, block: BlockId, step: Settling) -> Result<(), FsError> {
@@ -310,7 +310,8 @@ async fn drop_decided(leader: &Leader) -> Result<(), FsError> {
             let mut desk = leader.desk.lock();
             let placement = row.placement;
             for (minion, health) in &row.replicas {
-                if *health == ReplicaHealth::Lost && !roster.is_alive(*minion) {
+                let is_gone = roster.get(*minion).is_none();
+                if is_gone || *health == ReplicaHealth::Lost && !roster.is_alive(*minion) {
                     given_up.push((*block, *minion, ReplicaNews::Dropped { placement }));
                 } else {
                     desk.issue(*minion, *block, Task::Drop { placement });

@@ -5,7 +5,19 @@
 
 use crate::engine::reader::{BlockRow, ReplicaHealth};
 use dfs_proto::{id::MinionId, minion::Liveness};
-use std::{cmp::Reverse, time::Duration};
+use std::{
+    cmp::{Ordering, Reverse},
+    time::Duration,
+};
+
+/// Minions may differ by so many thousandths of their room in what is used.
+const UNEVEN: u32 = 50;
+
+/// So many blocks may be on their way to a minion that has not told of them yet.
+const COMING: u32 = 5;
+
+/// What is said to be left of a block that has all its copies, and is to be elsewhere.
+pub const MOVED: usize = usize::MAX;
 
 /// A minion, as far as the care for blocks is concerned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,11 +34,21 @@ pub struct Carer {
     pub silence: Duration,
     /// The most bytes that one of its disks may still take.
     pub free: u64,
+    /// Thousandths of its room that are used.
+    pub fill: u32,
+    /// Thousandths of its room that one block takes.
+    pub share: u32,
+    /// It is being drained: it gets nothing, and what it has is to be elsewhere.
+    pub leaves: bool,
 }
 
 impl Carer {
     fn is_alive(&self) -> bool {
         self.liveness == Liveness::Alive
+    }
+
+    fn may_take(&self, room: u64) -> bool {
+        self.is_alive() && !self.leaves && self.free >= room
     }
 }
 
@@ -37,14 +59,14 @@ pub enum Care {
     Nothing,
     /// A copy on another minion. The fewer good copies are `left`, the sooner.
     Copy {
-        /// Whole copies on minions that are not dead.
+        /// Whole copies on minions that are not dead, those that leave among them.
         left: usize,
         /// Where it is best made: the first, unless that has too much to do.
         to: Vec<MinionId>,
         /// Who has it whole, those that can be counted on first.
         from: Vec<MinionId>,
     },
-    /// One copy less: this one is damaged and in the way, or one too many.
+    /// One copy less: this one is damaged and in the way, or on its way out, or one too many.
     GiveUp(MinionId),
     /// What is left of a copy that counts no more is to be removed.
     Remove(Vec<MinionId>),
@@ -76,22 +98,31 @@ pub fn care(
     let mut late: Vec<&Carer> = Vec::new();
     let mut bad: Vec<&Carer> = Vec::new();
     let mut gone: Vec<&Carer> = Vec::new();
+    let mut leaving: Vec<&Carer> = Vec::new();
     let mut remains: Vec<MinionId> = Vec::new();
-    let mut unended: Vec<MinionId> = Vec::new();
+    let mut surplus: Vec<MinionId> = Vec::new();
     for (minion, health) in &row.replicas {
-        let Some(one) = of(*minion) else { continue };
+        let Some(one) = of(*minion) else {
+            // Its minion was removed.
+            match health {
+                ReplicaHealth::Lost => remains.push(*minion),
+                ReplicaHealth::Writing | ReplicaHealth::Whole => surplus.push(*minion),
+            }
+            continue;
+        };
         match (health, one.liveness) {
             (ReplicaHealth::Lost, Liveness::Alive) => remains.push(*minion),
             (ReplicaHealth::Lost, _) => {}
             // The block was ended without it.
             (ReplicaHealth::Writing, Liveness::Dead) => {
-                unended.push(*minion);
+                surplus.push(*minion);
                 gone.push(one);
             }
             // It is being ended.
             (ReplicaHealth::Writing, _) => return Care::Nothing,
             (_, Liveness::Dead) => gone.push(one),
             _ if damaged(*minion) => bad.push(one),
+            _ if one.leaves => leaving.push(one),
             (_, Liveness::Suspect) => late.push(one),
             (_, Liveness::Alive) => good.push(one),
         }
@@ -107,6 +138,7 @@ pub fn care(
             &Kept {
                 good,
                 late,
+                leaving,
                 bad,
                 gone,
                 remains,
@@ -116,8 +148,11 @@ pub fn care(
     if let Some(one) = bad.first().filter(|one| one.is_alive() && left >= copies) {
         return Care::GiveUp(one.minion);
     }
-    if let Some(one) = unended.first().filter(|_| good.len() >= copies) {
-        return Care::GiveUp(*one);
+    let leaving = leaving.iter().map(|one| one.minion);
+    if let Some(one) = surplus.into_iter().chain(leaving).next()
+        && good.len() >= copies
+    {
+        return Care::GiveUp(one);
     }
     if good.len() > copies
         && let Some(one) = least_useful(&good)
@@ -125,7 +160,7 @@ pub fn care(
         return Care::GiveUp(one.minion);
     }
     match remains.is_empty() {
-        true => Care::Nothing,
+        true => better_place(row, wanted, minions, &good),
         false => Care::Remove(remains),
     }
 }
@@ -133,6 +168,7 @@ pub fn care(
 struct Kept<'a> {
     good: Vec<&'a Carer>,
     late: Vec<&'a Carer>,
+    leaving: Vec<&'a Carer>,
     bad: Vec<&'a Carer>,
     gone: Vec<&'a Carer>,
     remains: Vec<MinionId>,
@@ -140,19 +176,20 @@ struct Kept<'a> {
 
 /// Too few copies are left.
 fn short(row: &BlockRow, wanted: Wanted, minions: &[Carer], kept: &Kept<'_>) -> Care {
-    let left = kept.good.len() + kept.late.len();
+    let stay = kept.good.len() + kept.late.len();
+    let left = stay + kept.leaving.len();
     if left == 0 && kept.bad.is_empty() {
         return Care::Nothing;
     }
     let copies = usize::try_from(wanted.copies).unwrap_or(usize::MAX);
     let waits = kept.gone.iter().filter(|one| one.silence < wanted.patience);
-    if left > 1 && left + waits.count() >= copies {
+    if left > 1 && stay + waits.count() >= copies {
         return Care::Nothing;
     }
     let holds = |minion: MinionId| row.replicas.iter().any(|(of, _)| *of == minion);
     let mut to: Vec<&Carer> = minions
         .iter()
-        .filter(|one| one.is_alive() && one.free >= wanted.room && !holds(one.minion))
+        .filter(|one| one.may_take(wanted.room) && !holds(one.minion))
         .collect();
     let stay = || kept.good.iter().chain(&kept.late);
     to.sort_by_key(|one| {
@@ -168,7 +205,8 @@ fn short(row: &BlockRow, wanted: Wanted, minions: &[Carer], kept: &Kept<'_>) -> 
         let in_the_way = kept.bad.iter().find(|one| one.is_alive() && left > 0);
         return in_the_way.map_or(Care::Nothing, |one| Care::GiveUp(one.minion));
     }
-    let from = kept.good.iter().chain(&kept.late).chain(&kept.bad);
+    let from = kept.good.iter().chain(&kept.leaving).chain(&kept.late);
+    let from = from.chain(&kept.bad);
     Care::Copy {
         left,
         to: to.into_iter().map(|one| one.minion).collect(),
@@ -176,8 +214,45 @@ fn short(row: &BlockRow, wanted: Wanted, minions: &[Carer], kept: &Kept<'_>) -> 
     }
 }
 
+/// Whether a block that has all it should is better off elsewhere: on a host or in a rack that has no
+/// copy yet, where two share one; or on a minion that is emptier. The copy comes first, and then one too
+/// many is found. Each step makes places more, or goes to a minion that is emptier: there is an end.
+fn better_place(row: &BlockRow, wanted: Wanted, minions: &[Carer], good: &[&Carer]) -> Care {
+    let copies = usize::try_from(wanted.copies).unwrap_or(usize::MAX);
+    if good.len() != copies || row.replicas.len() != copies {
+        return Care::Nothing;
+    }
+    let Some(from) = least_useful(good) else {
+        return Care::Nothing;
+    };
+    let stay = || good.iter().filter(|one| one.minion != from.minion);
+    let shared = |one: &Carer| {
+        let host = stay().any(|other| other.host == one.host);
+        let rack = stay().any(|other| other.rack == one.rack);
+        (host, rack)
+    };
+    let holds = |one: &Carer| good.iter().any(|other| other.minion == one.minion);
+    let others = minions
+        .iter()
+        .filter(|one| one.may_take(wanted.room) && !holds(one));
+    let best = others.min_by_key(|one| (shared(one), one.fill, one.minion));
+    let is_better = |one: &&Carer| match shared(one).cmp(&shared(from)) {
+        Ordering::Less => true,
+        Ordering::Equal => one.fill + COMING * one.share + UNEVEN < from.fill,
+        Ordering::Greater => false,
+    };
+    match best.filter(is_better) {
+        Some(to) => Care::Copy {
+            left: MOVED,
+            to: vec![to.minion],
+            from: good.iter().map(|one| one.minion).collect(),
+        },
+        None => Care::Nothing,
+    }
+}
+
 /// Of more copies than are wanted, the one that is missed the least: it shares a host, or a rack, with
-/// another, or its minion has the least room.
+/// another, or its minion is the fullest.
 fn least_useful<'a>(good: &[&'a Carer]) -> Option<&'a Carer> {
     let shares = |one: &Carer, what: fn(&Carer) -> &String| {
         let same = good.iter().filter(|other| what(other) == what(one));
@@ -186,7 +261,7 @@ fn least_useful<'a>(good: &[&'a Carer]) -> Option<&'a Carer> {
     good.iter().copied().max_by_key(|one| {
         let host = shares(one, |of| &of.host);
         let rack = shares(one, |of| &of.rack);
-        (host, rack, Reverse(one.free), one.minion)
+        (host, rack, one.fill, one.minion)
     })
 }
 

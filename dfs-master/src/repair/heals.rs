@@ -1,6 +1,7 @@
 //! The blocks that want one more copy, and the copies under way. Soft state of the leader: the survey
 //! finds again what is forgotten with it.
 
+use super::care::MOVED;
 use dfs_proto::id::{BlockId, MinionId};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -145,9 +146,12 @@ impl Heals {
         late
     }
 
-    /// How many want a copy, those that get one among them, and how many get one.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.wanting.len(), self.under_way.len())
+    /// How many want a copy, those that get one among them; how many have all and are to be elsewhere;
+    /// and how many get a copy.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let moved = self.queue.range((MOVED, BlockId(0))..).count();
+        let wanting = self.wanting.len() - moved;
+        (wanting, moved, self.under_way.len())
     }
 }
 
@@ -177,9 +181,23 @@ mod tests {
         heals.unwant(BlockId(4));
         assert_eq!(next(&heals, at(0)), [2, 3, 1]);
         heals.begin(BlockId(2), A, at(0));
-        assert_eq!((next(&heals, at(0)), heals.counts()), (vec![3, 1], (3, 1)));
+        assert_eq!(
+            (next(&heals, at(0)), heals.counts()),
+            (vec![3, 1], (3, 0, 1))
+        );
         heals.end(BlockId(2), A, 7);
-        assert_eq!((heals.healed.bytes, heals.counts()), (7, (2, 0)));
+        assert_eq!((heals.healed.bytes, heals.counts()), (7, (2, 0, 0)));
+    }
+
+    #[test]
+    fn what_only_moves_comes_last_and_is_counted_apart() {
+        let mut heals = Heals::default();
+        heals.want(BlockId(1), MOVED);
+        heals.want(BlockId(2), 2);
+        assert_eq!(
+            (next(&heals, at(0)), heals.counts()),
+            (vec![2, 1], (1, 1, 0))
+        );
     }
 
     #[test]
@@ -188,7 +206,7 @@ mod tests {
         heals.want(BlockId(1), 1);
         heals.begin(BlockId(1), A, at(0));
         heals.fail(BlockId(1), B, at(0));
-        assert_eq!(heals.counts(), (1, 1), "it is not B that copies");
+        assert_eq!(heals.counts(), (1, 0, 1), "it is not B that copies");
         heals.fail(BlockId(1), A, at(0));
         assert!(next(&heals, at(4)).is_empty() && next(&heals, at(5)) == [1]);
         heals.begin(BlockId(1), A, at(5));

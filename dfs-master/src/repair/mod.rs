@@ -10,7 +10,7 @@ mod rewrites;
 mod settle;
 mod survey;
 
-pub use care::{Care, Carer, Wanted, care};
+pub use care::{Care, Carer, MOVED, Wanted, care};
 pub use compare::{Remedy, missing, remedy};
 pub use heals::{Healed, Heals};
 pub use orders::Desk;

@@ -5,10 +5,8 @@ mod before;
 mod change;
 mod control;
 mod counted;
-mod health;
 mod locks;
 mod master;
-mod quota;
 mod share;
 mod touch;
 

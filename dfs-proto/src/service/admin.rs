@@ -41,6 +41,8 @@ pub struct MinionStatus {
     pub disks: Vec<DiskState>,
     /// Replicas that it should have.
     pub replicas: u64,
+    /// It is being drained: it gets no more blocks, and what it has is copied to others.
+    pub drains: bool,
     /// Its build.
     pub build: String,
 }
@@ -67,7 +69,9 @@ pub struct SessionStatus {
 pub struct Healing {
     /// Blocks that want a copy which can be made.
     pub wanting: u64,
-    /// Copies that are being made, of those.
+    /// Blocks that have all copies, and are to be in a better place.
+    pub moving: u64,
+    /// Copies that are being made, of all those.
     pub under_way: u64,
     /// Copies that were made.
     pub copies: u64,
@@ -163,4 +167,13 @@ pub trait Admin {
 
     /// At most `limit` quotas of directories after `after`, in the order of their numbers.
     async fn quotas(after: InodeId, limit: u32) -> Result<Vec<QuotaStatus>, FsError>;
+
+    /// Drains a minion, or does so no more. Refused where too few others would be left for new
+    /// blocks.
+    async fn drain(minion: MinionId, drains: bool) -> Result<(), FsError>;
+
+    /// Forgets a minion that is not there any more. Refused while it is, or was not drained and is
+    /// not known to be dead; also where blocks have no copy on others, unless `lose` says that they
+    /// are given up.
+    async fn remove_minion(minion: MinionId, lose: bool) -> Result<(), FsError>;
 }

@@ -113,7 +113,8 @@ const FLOORS: &[(&str, Floors)] = &[
                 3,
                 &["status", "ls", "stat", "locate", "quota", "mount", "umount"],
             ),
-            (4, &["main"]),
+            (4, &["minion"]),
+            (5, &["main"]),
         ],
     ),
     (

@@ -41,6 +41,9 @@ pub(super) fn carers(leader: &Leader) -> (Vec<Carer>, Wanted) {
         liveness: member.liveness,
         silence: now.saturating_sub(member.heard),
         free: member.largest_free(),
+        fill: member.thousandths(member.room() - member.free()),
+        share: member.thousandths(u64::from(BLOCK_BYTES_MAX)),
+        leaves: member.drains,
     };
     let wanted = Wanted {
         copies,
@@ -93,15 +96,32 @@ impl Found {
         }
         if !remove.is_empty() {
             leader.settled().await;
-            let mut desk = leader.desk.lock();
-            for (block, minions, placement) in remove {
-                for minion in minions {
-                    desk.issue(minion, block, Task::Drop { placement });
-                }
+            let gone = order_removal(leader, remove);
+            if !gone.is_empty() {
+                leader.act(Act::Replicas(gone)).await?;
             }
         }
         Ok(())
     }
+}
+
+/// Orders remains to be removed; answers those whose minion was removed, which are gone.
+fn order_removal(
+    leader: &Leader,
+    remove: Vec<(BlockId, Vec<MinionId>, u32)>,
+) -> Vec<(BlockId, MinionId, ReplicaNews)> {
+    let roster = leader.roster.lock();
+    let mut desk = leader.desk.lock();
+    let mut gone = Vec::new();
+    for (block, minions, placement) in remove {
+        for minion in minions {
+            match roster.get(minion) {
+                Some(_) => desk.issue(minion, block, Task::Drop { placement }),
+                None => gone.push((block, minion, ReplicaNews::Dropped { placement })),
+            }
+        }
+    }
+    gone
 }
 
 /// Orders copies of the most endangered blocks from minions that have time.

@@ -1,6 +1,8 @@
 //! What is lost of copies is made anew, from what is left, while files are used.
 
+mod balance;
 mod copies;
+mod drain;
 
 use dfs_tests::{
     cluster::{Cluster, Shape},

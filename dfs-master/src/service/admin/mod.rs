@@ -1,19 +1,20 @@
 //! `dfs` -> master.
 
-use super::{
-    health::{Health, alarms},
-    quota,
-};
+mod health;
+mod minions;
+mod quota;
+
 use crate::{engine::leader::Leader, repair::Healed};
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
     error::FsError,
-    id::{InodeId, SessionId},
+    id::{InodeId, MinionId, SessionId},
     name::Name,
     service::{Admin, Healing, MinionStatus, QuotaStatus, SessionStatus, Status},
     view::{Content, Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Limits, Listing},
 };
+use health::{Health, alarms};
 use std::{sync::Arc, time::Duration};
 use tarpc::context::Context;
 
@@ -31,7 +32,7 @@ pub struct AdminService {
 
 fn healing(leader: &Leader) -> Healing {
     let heals = leader.heals.lock();
-    let (wanting, under_way) = heals.counts();
+    let (wanting, moving, under_way) = heals.counts();
     let Healed {
         copies,
         bytes,
@@ -39,6 +40,7 @@ fn healing(leader: &Leader) -> Healing {
     } = heals.healed;
     Healing {
         wanting: wanting as u64,
+        moving: moving as u64,
         under_way: under_way as u64,
         copies,
         bytes,
@@ -70,6 +72,7 @@ impl AdminService {
             up_ms: millis(now.saturating_sub(member.since)),
             disks: member.disks.clone(),
             replicas: replicas.get(&minion).copied().unwrap_or(0),
+            drains: member.drains,
             build: member.registration.build.clone(),
         });
         status.collect()
@@ -230,5 +233,13 @@ impl Admin for AdminService {
         limit: u32,
     ) -> Result<Vec<QuotaStatus>, FsError> {
         quota::page(&self.leader, after, limit)
+    }
+
+    async fn drain(self, _: Context, minion: MinionId, drains: bool) -> Result<(), FsError> {
+        minions::drain(&self.leader, minion, drains).await
+    }
+
+    async fn remove_minion(self, _: Context, minion: MinionId, lose: bool) -> Result<(), FsError> {
+        minions::remove(&self.leader, minion, lose).await
     }
 }
