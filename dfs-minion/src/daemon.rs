@@ -6,6 +6,7 @@ use crate::{
     marker::{self, MarkerError, Sighting},
     orders::Orders,
     pace::Pace,
+    scrub,
     service::{Service, Who},
     settings::Settings,
     store::{BLOCKS, Drive, Store},
@@ -178,8 +179,11 @@ async fn start_on(
         let listener = listener.offering(&[ServiceKind::Minion]);
         serving.spawn(parts.serve(listener, stop.clone()));
     }
+    let (store, pace) = (Arc::clone(&parts.store), Arc::clone(&parts.pace));
+    let scrubbing = scrub::run(store, pace, settings.scrub_period, seed);
     let ended = tokio::spawn(async move {
         let ended = tokio::select! {
+            () = scrubbing => Ok(()),
             () = shutdown.cancelled() => Ok(()),
             error = talk.run() => Err(DaemonError::from(error)),
         };

@@ -15,6 +15,7 @@ mod hostile_tests;
 mod marker;
 mod orders;
 mod pace;
+mod scrub;
 mod service;
 pub mod settings;
 mod store;

@@ -1,8 +1,11 @@
 //! What can be set at a minion: flags, `DFS_MINION_*` in the environment, keys of a TOML file.
 
 use clap::Parser;
-use dfs_host::{logs::LogSettings, settings::parse_bytes};
-use std::path::PathBuf;
+use dfs_host::{
+    logs::LogSettings,
+    settings::{parse_bytes, parse_duration},
+};
+use std::{path::PathBuf, time::Duration};
 
 /// Keeps blocks of a dfs file system on the disks of this machine.
 #[derive(Clone, Debug, Parser)]
@@ -58,6 +61,10 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = parse_bytes)]
     pub background_rate: u64,
 
+    /// All blocks are read and verified once in so long
+    #[arg(long, value_name = "TIME", default_value = "14d", value_parser = parse_duration)]
+    pub scrub_period: Duration,
+
     /// Take empty data directories as new disks although others of this minion are missing
     #[arg(long)]
     pub accept_new_disks: bool,
@@ -92,5 +99,6 @@ mod tests {
         assert_eq!(settings.reserve, Some(1 << 30));
         assert_eq!(settings.flight, 48 << 20);
         assert_eq!(settings.background_rate, 64 << 20);
+        assert_eq!(settings.scrub_period, Duration::from_hours(14 * 24));
     }
 }

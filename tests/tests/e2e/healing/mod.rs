@@ -3,6 +3,7 @@
 mod balance;
 mod copies;
 mod drain;
+mod rot;
 
 use dfs_tests::{
     cluster::{Cluster, Shape},
