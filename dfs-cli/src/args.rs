@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Stat(Named),
     /// Show where the bytes of a file are: extents, blocks, replicas by minion
     Locate(Named),
+    /// Say what a file waits for, and what can be done about it
+    Why(Named),
     /// Limit what may be stored in and below a directory
     #[command(subcommand)]
     Quota(Quota),

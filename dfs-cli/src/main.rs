@@ -14,6 +14,7 @@ mod stat;
 mod status;
 mod text;
 mod umount;
+mod why;
 
 use args::{Command, Line};
 use clap::Parser;
@@ -46,6 +47,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             Command::Ls(args) => ls::run(args, &mut out).await,
             Command::Stat(args) => stat::run(args, &mut out).await,
             Command::Locate(args) => locate::run(args, &mut out).await,
+            Command::Why(args) => why::run(args, &mut out).await,
             Command::Quota(args) => quota::run(args, &mut out).await,
             Command::Minion(args) => minion::run(args, &mut out).await,
             Command::Mount(args) => mount::run(args).await,

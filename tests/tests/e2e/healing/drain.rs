@@ -66,6 +66,9 @@ fn a_minion_is_drained_stopped_and_removed_under_load() {
     verify(&paths);
     let status = cluster.status();
     assert_eq!((status.minions.len(), status.copies), (3, 3));
+    let why = format!("{} why {}", binary("dfs").display(), paths[0].display());
+    let said = shell::ok(&why);
+    assert!(said.contains("nothing is waited for"), "{said}");
     cluster.end();
 }
 
