@@ -27,9 +27,16 @@ pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> 
         });
     };
     let Some((_, health)) = row.replicas.iter().find(|(of, _)| *of == minion) else {
-        return Remedy::Order(Task::Drop {
-            placement: row.placement,
-        });
+        return match row.state {
+            // It was struck off and is back: it counts, and goes when there are enough others. They may
+            // have died since it was.
+            BlockState::Sealed(length) if held.sealed && held.length == length && !held.damaged => {
+                Remedy::Tell(ReplicaNews::Copied { length })
+            }
+            _ => Remedy::Order(Task::Drop {
+                placement: row.placement,
+            }),
+        };
     };
     match row.state {
         BlockState::Reclaiming => Remedy::Order(Task::Drop {
@@ -140,10 +147,18 @@ mod tests {
                 "{held:?} {row:?}"
             );
         }
-        assert_eq!(
-            remedy(MinionId(2), &held(5, true), Some(&sealed(Whole))),
-            drop(3)
-        );
+        let stranger = |held: &ReplicaState, row| remedy(MinionId(2), held, Some(&row));
+        assert_eq!(stranger(&held(5, true), sealed(Whole)), drop(3));
+        let counts = Remedy::Tell(ReplicaNews::Copied { length: 100 });
+        assert_eq!(stranger(&held(100, true), sealed(Whole)), counts);
+        assert_eq!(stranger(&held(100, false), sealed(Whole)), drop(3));
+        let goes = row(BlockState::Reclaiming, Whole);
+        assert_eq!(stranger(&held(100, true), goes), drop(3));
+        let damaged = ReplicaState {
+            damaged: true,
+            ..held(100, true)
+        };
+        assert_eq!(stranger(&damaged, sealed(Whole)), drop(3));
     }
 
     #[test]

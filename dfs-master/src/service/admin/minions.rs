@@ -64,27 +64,27 @@ fn may_remove(
     let Some(member) = roster.get(minion) else {
         return Err(FsError::UnknownMinion(minion));
     };
-    let refuse = |why: String| Err(FsError::Invalid(why));
+    let refuse = |why: &str| Err(FsError::Invalid(why.to_owned()));
     let Some(tally) = survey.last() else {
-        return refuse("the master is still counting what minions have: try again soon".to_owned());
+        return refuse("the master is still counting what minions have: try again soon");
     };
     let replicas = tally.replicas.get(&minion).copied().unwrap_or(0);
     let drained = member.drains && replicas == 0;
     match member.liveness {
-        Liveness::Alive if drained => refuse(format!(
-            "minion {minion} is drained and still runs: stop it first, or it would come back"
-        )),
-        Liveness::Alive => refuse(format!(
-            "minion {minion} runs and has {replicas} replicas: `dfs minion drain {minion}` first"
+        Liveness::Alive if drained => {
+            refuse("it is drained and still runs: stop it first, or it would come back")
+        }
+        Liveness::Alive => refuse(&format!(
+            "it runs and has {replicas} replicas: `dfs minion drain {minion}` first"
         )),
         _ if drained || lose => Ok(()),
-        Liveness::Suspect => refuse(format!(
-            "minion {minion} is not known to be dead yet: wait, or start it and drain it"
-        )),
+        Liveness::Suspect => {
+            refuse("it is not known to be dead yet: wait, or start it and drain it")
+        }
         Liveness::Dead => match tally.endangered.first() {
-            Some(blocks) if *blocks > 0 => refuse(format!(
-                "{blocks} blocks have no copy on the other minions: start minion {minion} again, or give \
-                 them up with --lose-blocks"
+            Some(blocks) if *blocks > 0 => refuse(&format!(
+                "{blocks} blocks have no copy on the other minions: start it again, or give them up with \
+                 --lose-blocks"
             )),
             _ => Ok(()),
         },
