@@ -114,3 +114,19 @@ impl Settings {
         settings
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_silence_that_contradict_each_other_are_refused_and_named() {
+        let of = |line: &str| Settings::parse_from(line.split_whitespace()).check();
+        assert_eq!(of("dfs-master"), Ok(()));
+        let short = "dfs-master --suspect-after 2 --dead-after 4 --repair-after";
+        assert_eq!(of(&format!("{short} 4")), Ok(()));
+        let refused = of(&format!("{short} 3")).expect_err("before it is dead");
+        assert!(refused.to_string().contains("--repair-after"), "{refused}");
+        assert!(of("dfs-master --suspect-after 30").is_err());
+    }
+}

@@ -66,9 +66,6 @@ pub enum DaemonError {
     Beat(#[from] BeatError),
 }
 
-/// The least bytes in a second for copies and other work that nobody waits for.
-const BACKGROUND_RATE_MIN: u64 = 8 << 20;
-
 /// A minion that serves.
 #[derive(Debug)]
 pub struct Running {
@@ -216,13 +213,7 @@ fn open(
     if disks.is_empty() {
         return Err(DaemonError::Setting("--data names no directory".into()));
     }
-    if settings.background_rate < BACKGROUND_RATE_MIN {
-        return Err(DaemonError::Setting(format!(
-            "--background-rate {} is too little: blocks that lose copies would wait too long for new \
-             ones; give at least 8MiB",
-            settings.background_rate
-        )));
-    }
+    settings.check().map_err(DaemonError::Setting)?;
     let owner = marker::agree(&sightings, settings.accept_new_disks)?;
     let mut random = StdRng::seed_from_u64(seed);
     let mut drives = Vec::new();

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 /// Where nothing is kept, it is looked again so soon.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Bytes of a block and what is around them, for the budget.
-const BLOCK_BYTES: usize = 64 << 20;
+/// The budget is asked for in parts, so that who is in a hurry gets its turn between them.
+const PART_BYTES: u32 = 1 << 20;
 
 /// Goes over all sealed blocks in `period`, again and again, beginning anywhere: a minion that is
 /// started anew each day does not read the same ones each time. Never ends.
@@ -29,7 +29,10 @@ pub(crate) async fn run(store: Arc<Store>, pace: Arc<Pace>, period: Duration, se
         }
         for block in blocks {
             sleep(period / count).await;
-            pace.turn(BLOCK_BYTES, Urgency::Someday).await;
+            let length = store.replica(block).map_or(0, |replica| replica.length);
+            for _ in 0..length.div_ceil(PART_BYTES) {
+                pace.turn(PART_BYTES as usize, Urgency::Someday).await;
+            }
             // It may have gone since. What is damaged is noted, and told with the next beat.
             if let Err(error) = store.verify(block).await {
                 tracing::debug!(%block, %error, "not scrubbed");

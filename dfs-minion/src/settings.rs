@@ -74,7 +74,21 @@ pub struct Settings {
     pub logs: LogSettings,
 }
 
+/// The least bytes in a second for copies and other work that nobody waits for.
+const BACKGROUND_RATE_MIN: u64 = 8 << 20;
+
 impl Settings {
+    /// Whether a minion can work with them; otherwise why not.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self.background_rate {
+            rate if rate < BACKGROUND_RATE_MIN => Err(format!(
+                "--background-rate {rate} is too little: blocks that lose copies would wait too long for \
+                 new ones; give at least 8MiB"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The defaults, for these data directories and these masters, on a free loopback port: what a
     /// test or a one-machine cluster wants.
     pub fn local(data: Vec<PathBuf>, master: Vec<String>) -> Settings {
@@ -89,6 +103,14 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_slow_a_background_is_refused() {
+        let of = |rate: &str| Settings::parse_from(["dfs-minion", "--background-rate", rate]);
+        assert_eq!(of("8MiB").check(), Ok(()));
+        let refused = of("7MiB").check().expect_err("too little");
+        assert!(refused.contains("at least 8MiB"), "{refused}");
+    }
 
     #[test]
     fn the_command_line_of_the_contract_is_understood() {

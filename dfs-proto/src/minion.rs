@@ -179,7 +179,8 @@ pub enum Task {
         length: u32,
         /// Whether there is one other copy at the most: it makes less way for others.
         urgent: bool,
-        /// Who has it, with their addresses; the first to be asked first.
+        /// Who has it, with their addresses; the first to be asked first. None where what the minion
+        /// has is only to be read and told, if it is whole.
         sources: Vec<(MinionId, Vec<String>)>,
     },
     /// Copy these bytes, one after the other, into the order's block, which is a new one, on a

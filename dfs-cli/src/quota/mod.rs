@@ -101,9 +101,13 @@ fn render(quotas: &[QuotaStatus]) -> String {
     table.render()
 }
 
+/// Whether there is a limit, and nothing left below it.
+pub(crate) fn reached(limit: Option<u64>, now: u64) -> bool {
+    limit.is_some_and(|limit| now >= limit)
+}
+
 /// How it stands, in one word.
 fn state(quota: &QuotaStatus) -> &'static str {
-    let reached = |limit: Option<u64>, now: u64| limit.is_some_and(|limit| now >= limit);
     let full =
         reached(quota.limits.bytes, quota.bytes) || reached(quota.limits.inodes, quota.inodes);
     match (quota.counting, full) {

@@ -1,9 +1,13 @@
 //! What is known of a file and of the cluster, and the sentences that follow from it. Pure.
 
-use crate::text::{count, printable, span};
+use crate::{
+    quota::reached,
+    text::{count, printable, span},
+};
 use dfs_host::settings::show_bytes;
 use dfs_proto::{
     block::BlockPlace,
+    extent::BLOCK_BYTES_MAX,
     id::{BlockId, MinionId},
     minion::Liveness,
     service::{MinionStatus, QuotaStatus, Status},
@@ -12,7 +16,7 @@ use dfs_proto::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes that a minion must have free for a new block.
-const ROOM: u64 = 64 << 20;
+const ROOM: u64 = BLOCK_BYTES_MAX as u64;
 
 /// What is known.
 pub(super) struct Facts<'a> {
@@ -36,7 +40,6 @@ impl<'a> Facts<'a> {
 
     /// Adds a quota that the file is counted in.
     pub(super) fn quota(&mut self, quota: &QuotaStatus) {
-        let reached = |limit: Option<u64>, now: u64| limit.is_some_and(|limit| now >= limit);
         let path = printable(&quota.path);
         if reached(quota.limits.bytes, quota.bytes) {
             self.full.push(format!("bytes of {path}"));

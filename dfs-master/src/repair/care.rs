@@ -76,7 +76,7 @@ pub enum Care {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// Copies.
-    pub copies: u32,
+    pub copies: usize,
     /// How long the copies of a minion that is dead are waited for, unless only one is left.
     pub patience: Duration,
     /// Bytes that a minion must have free for a copy.
@@ -127,7 +127,7 @@ pub fn care(
             (_, Liveness::Alive) => good.push(one),
         }
     }
-    let copies = usize::try_from(wanted.copies).unwrap_or(usize::MAX);
+    let copies = wanted.copies;
     let left = good.len() + late.len();
     // One that is late may yet answer.
     if left < copies {
@@ -145,7 +145,7 @@ pub fn care(
             },
         );
     }
-    if let Some(one) = bad.first().filter(|one| one.is_alive() && left >= copies) {
+    if let Some(one) = bad.iter().find(|one| one.is_alive()) {
         return Care::GiveUp(one.minion);
     }
     let leaving = leaving.iter().map(|one| one.minion);
@@ -181,9 +181,8 @@ fn short(row: &BlockRow, wanted: Wanted, minions: &[Carer], kept: &Kept<'_>) -> 
     if left == 0 && kept.bad.is_empty() {
         return Care::Nothing;
     }
-    let copies = usize::try_from(wanted.copies).unwrap_or(usize::MAX);
     let waits = kept.gone.iter().filter(|one| one.silence < wanted.patience);
-    if left > 1 && stay + waits.count() >= copies {
+    if left > 1 && stay + waits.count() >= wanted.copies {
         return Care::Nothing;
     }
     let holds = |minion: MinionId| row.replicas.iter().any(|(of, _)| *of == minion);
@@ -218,8 +217,7 @@ fn short(row: &BlockRow, wanted: Wanted, minions: &[Carer], kept: &Kept<'_>) -> 
 /// copy yet, where two share one; or on a minion that is emptier. The copy comes first, and then one too
 /// many is found. Each step makes places more, or goes to a minion that is emptier: there is an end.
 fn better_place(row: &BlockRow, wanted: Wanted, minions: &[Carer], good: &[&Carer]) -> Care {
-    let copies = usize::try_from(wanted.copies).unwrap_or(usize::MAX);
-    if good.len() != copies || row.replicas.len() != copies {
+    if good.len() != wanted.copies || row.replicas.len() != wanted.copies {
         return Care::Nothing;
     }
     let Some(from) = least_useful(good) else {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const ROOM: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn wanted(copies: u32) -> Wanted {
+fn wanted(copies: usize) -> Wanted {
     Wanted {
         copies,
         patience: PATIENCE,
@@ -272,7 +272,7 @@ proptest! {
     /// fewer on the way than were wanted or there.
     #[test]
     fn care_comes_to_an_end_and_never_makes_it_worse(
-        copies in 1u32..4,
+        copies in 1usize..4,
         minions in prop::collection::vec((0u32..4, 0u8..6, 0u64..300, 0u64..90), 1..8),
         replicas in prop::collection::vec((0usize..8, 0u8..4), 1..6),
     ) {
@@ -306,7 +306,7 @@ proptest! {
         let liveness = |of: MinionId| all[of.0 as usize - 1].liveness;
         let good = |row: &BlockRow, bad: &BTreeSet<MinionId>| row.counting()
             .filter(|(of, _)| liveness(*of) != Liveness::Dead && !bad.contains(of)).count();
-        let wish = copies as usize;
+        let wish = copies;
         let mut steps = 0;
         let mut moves = 0;
         loop {

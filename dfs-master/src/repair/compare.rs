@@ -28,10 +28,15 @@ pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> 
     };
     let Some((_, health)) = row.replicas.iter().find(|(of, _)| *of == minion) else {
         return match row.state {
-            // It was struck off and is back: it counts, and goes when there are enough others. They may
-            // have died since it was.
+            // It was struck off and is back, or is a copy whose minion died before it had told. The others
+            // may have died since: it is read, and counts if it is whole; one too many goes later.
             BlockState::Sealed(length) if held.sealed && held.length == length && !held.damaged => {
-                Remedy::Tell(ReplicaNews::Copied { length })
+                Remedy::Order(Task::Copy {
+                    session: row.session,
+                    length,
+                    urgent: true,
+                    sources: Vec::new(),
+                })
             }
             _ => Remedy::Order(Task::Drop {
                 placement: row.placement,
@@ -149,8 +154,13 @@ mod tests {
         }
         let stranger = |held: &ReplicaState, row| remedy(MinionId(2), held, Some(&row));
         assert_eq!(stranger(&held(5, true), sealed(Whole)), drop(3));
-        let counts = Remedy::Tell(ReplicaNews::Copied { length: 100 });
-        assert_eq!(stranger(&held(100, true), sealed(Whole)), counts);
+        let verified = Remedy::Order(Task::Copy {
+            session: SessionId(1),
+            length: 100,
+            urgent: true,
+            sources: Vec::new(),
+        });
+        assert_eq!(stranger(&held(100, true), sealed(Whole)), verified);
         assert_eq!(stranger(&held(100, false), sealed(Whole)), drop(3));
         let goes = row(BlockState::Reclaiming, Whole);
         assert_eq!(stranger(&held(100, true), goes), drop(3));

@@ -104,14 +104,14 @@ impl Heals {
 
     /// It has.
     pub fn end(&mut self, block: BlockId, minion: MinionId, bytes: u32) {
-        self.healed.copies += 1;
-        self.healed.bytes += u64::from(bytes);
         if self
             .under_way
             .get(&block)
             .is_some_and(|one| one.to == minion)
         {
             self.under_way.remove(&block);
+            self.healed.copies += 1;
+            self.healed.bytes += u64::from(bytes);
         }
         // What it wants now the survey says.
         self.unwant(block);

@@ -94,7 +94,7 @@ pub(crate) async fn copy(
     let mut given_up = sources.given_up().await?;
     let mut at = 0;
     while at < target.length {
-        let step = match given_up.next(at, target.length) {
+        let step = match next(&given_up, at, target.length) {
             Next::GivenUp(end) => zeros(at, end),
             Next::There(end) => {
                 let end = end.min(at + BATCH_BYTES);
@@ -174,20 +174,13 @@ enum Next {
     There(u32),
 }
 
-trait Walk {
-    fn next(&self, at: u32, length: u32) -> Next;
-}
-
-impl Walk for GivenUp {
-    fn next(&self, at: u32, length: u32) -> Next {
-        let behind = self.ranges.partition_point(|(_, end)| *end <= at);
-        match self.ranges.get(behind) {
-            Some((start, end)) if *start <= at => {
-                Next::GivenUp(length.min(*end).min(at + BATCH_BYTES))
-            }
-            Some((start, _)) => Next::There(length.min(*start)),
-            None => Next::There(length),
-        }
+/// What stands at `at` in a block of this length of which so much was given up.
+fn next(given_up: &GivenUp, at: u32, length: u32) -> Next {
+    let ranges = &given_up.ranges;
+    match ranges.get(ranges.partition_point(|(_, end)| *end <= at)) {
+        Some((start, end)) if *start <= at => Next::GivenUp(length.min(*end).min(at + BATCH_BYTES)),
+        Some((start, _)) => Next::There(length.min(*start)),
+        None => Next::There(length),
     }
 }
 

@@ -210,7 +210,9 @@ impl Orders {
         let outcome = outcome.and_then(|done| done.map_err(|error| error.to_string()));
         if outcome.is_err() {
             // What is there of it is worth nothing, and would be in the way of the next attempt.
-            let _ = self.store.drop_blocks(&[order.block]).await;
+            if let Err(error) = self.store.drop_blocks(&[order.block]).await {
+                tracing::warn!(block = %order.block, %error, "what is left of a copy stays");
+            }
         }
         self.copied.lock().remove(&order.block);
         self.finish(&order, outcome.map(Some));
