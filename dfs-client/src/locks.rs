@@ -2,10 +2,12 @@
 //!
 //! A lock is also a promise about bytes: whoever has it sees what was written under it elsewhere. So
 //! what is dirty is sent before anything is unlocked or locked less, and a lock comes with the file
-//! as it is then.
+//! as it is then. Where the locks of a file are kept here nobody else has written, and what is dirty
+//! is sent, as everything is that is known only here, before others may lock.
 
 use crate::{error::Error, file, handle::OpenFile, link::Told};
 use dfs_proto::{
+    error::FsError,
     extent::FileRange,
     id::SessionId,
     service::MasterClient,
@@ -26,9 +28,25 @@ pub struct Locked {
 }
 
 impl OpenFile {
+    /// [`OpenFile::lock`], if that asks nobody.
+    pub fn lock_now(&self, wish: LockWish) -> Option<Result<Locked, Error>> {
+        let number = *self.locks_as.get_or_init(|| self.file.locks.number());
+        Some(match self.file.lock_here(number, &wish)? {
+            // Nobody else has written anything.
+            true => Ok(Locked {
+                keep_cache: true,
+                attrs_changed: false,
+            }),
+            false => Err(FsError::Locked.into()),
+        })
+    }
+
     /// Locks if nobody else's lock is in the way (`Refused(Locked)`). Not to be dropped before it
     /// answers.
     pub async fn lock(&self, wish: LockWish) -> Result<Locked, Error> {
+        if let Some(locked) = self.lock_now(wish) {
+            return locked;
+        }
         self.send_dirty().await;
         let number = *self.locks_as.get_or_init(|| self.file.locks.number());
         let (attr, source) = self.file.lock(number, wish).await?;
@@ -56,8 +74,16 @@ impl OpenFile {
         }
     }
 
+    /// [`OpenFile::unlock`], if that asks nobody: what is dirty is sent before anybody else can lock.
+    pub fn unlock_now(&self, owner: u64, range: FileRange) -> Option<()> {
+        self.file.unlock_here(owner, range)
+    }
+
     /// Unlocks what an owner has locked of a range; nothing is fine.
     pub async fn unlock(&self, owner: u64, range: FileRange) -> Result<(), Error> {
+        if self.unlock_now(owner, range).is_some() {
+            return Ok(());
+        }
         self.send_dirty().await;
         self.file.unlock(owner, range).await
     }
@@ -80,7 +106,11 @@ impl OpenFile {
 
     /// A lock of somebody else that is in the way of `wish`.
     pub async fn test_lock(&self, wish: LockWish) -> Result<Option<LockHeld>, Error> {
+        if let Some(found) = self.file.test_lock_here(&wish) {
+            return Ok(found);
+        }
         self.file.check_lost()?;
+        self.file.hand_locks_over().await?;
         let inode = self.file.inode;
         let test = |client: MasterClient, context, session: SessionId| async move {
             client.test_lock(context, session, inode, wish).await

@@ -186,6 +186,24 @@ impl Table {
         outcome.map(|()| again)
     }
 
+    /// What is being let go now.
+    pub(crate) fn are_closing(&self) -> Vec<InodeId> {
+        self.closing.lock().iter().copied().collect()
+    }
+
+    /// Waits until an inode is let go, if it is being so.
+    pub(crate) async fn is_closed(&self, inode: InodeId) {
+        loop {
+            let closed = self.closed.notified();
+            tokio::pin!(closed);
+            closed.as_mut().enable();
+            if !self.closing.lock().contains(&inode) {
+                return;
+            }
+            closed.await;
+        }
+    }
+
     /// Forgets a file that is lost: its handles fail, and who opens it anew gets it as it is now.
     pub(crate) fn forget(&self, lost: &Arc<File>) {
         let mut files = self.files.lock();

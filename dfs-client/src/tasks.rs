@@ -191,6 +191,13 @@ async fn happened(
     if recalls.is_empty() && shares.is_empty() && !all {
         return;
     }
+    // With what is being closed go locks that the master may not know to be unlocked.
+    let asked = recalls.iter().filter(|recall| recall.writes.is_some());
+    let asked = asked.map(|recall| recall.inode);
+    let mut asked: Vec<InodeId> = asked.chain(shares.iter().map(|share| share.0)).collect();
+    if all {
+        asked.extend(table.are_closing());
+    }
     let recalled = recalls
         .iter()
         .filter_map(|recall| Some((recall.inode, recall.writes?)));
@@ -235,6 +242,9 @@ async fn happened(
     let files = given_up.values();
     let files = files.map(|one| one.file.give_up(one.changes, one.lease));
     join(forgotten, join_all(files)).await;
+    for inode in asked {
+        table.is_closed(inode).await;
+    }
 }
 
 /// What is given up of a file.

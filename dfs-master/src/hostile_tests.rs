@@ -138,6 +138,15 @@ fn changes_of_ranges() -> Vec<Change> {
             owner: 3,
             range,
         },
+        Change::Locks {
+            inode: InodeId(102),
+            held: vec![LockWish {
+                owner: 3,
+                range,
+                kind: LockKind::Shared,
+                pid: 4,
+            }],
+        },
     ]
 }
 

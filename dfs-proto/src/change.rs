@@ -46,7 +46,9 @@ pub struct Logged<T> {
     /// Whether the answer may be kept: the session will be told before anything in it changes.
     pub leased: bool,
     /// The number of the write lease that the session holds on the file that it asked to write, if
-    /// it does: it is told before anybody else reads or changes it.
+    /// it does: it is told before anybody else reads or changes it. In the answer to `Lock` it says
+    /// besides that nobody else has locked anything of the file, or waits for that: under this lease
+    /// the session keeps the locks of its owners itself.
     pub writes: Option<u64>,
     /// The answer.
     pub answer: T,
@@ -159,6 +161,9 @@ pub enum CommitBytes {
         from_inline: Option<u64>,
     },
 }
+
+/// Locks that a session keeps of one file itself, at the most.
+pub const KEPT_LOCKS_MAX: usize = 64;
 
 /// Accesses told in one change, at the most.
 pub const ACCESSES_MAX: usize = 512;
@@ -357,6 +362,15 @@ pub enum Change {
     Access {
         /// Which; at most [`ACCESSES_MAX`] are told at once.
         accesses: Vec<Access>,
+    },
+    /// What owners of this session have locked of an inode that it holds open is this now, and
+    /// nothing else: told by a session that kept the locks itself, before anybody else may have
+    /// some. Answer: `Done`.
+    Locks {
+        /// Which inode.
+        inode: InodeId,
+        /// What, how and for whom; at most [`KEPT_LOCKS_MAX`].
+        held: Vec<LockWish>,
     },
 }
 

@@ -390,6 +390,7 @@ impl File {
         }
         state.session = session;
         state.claimed = false;
+        self.locks.are_of_another_session();
         state.index = 0;
         state.moved = true;
         drop(state);

@@ -91,6 +91,9 @@ impl Adapter {
         let Some(held) = self.files.get(handle) else {
             return reply.error(Errno::EBADF);
         };
+        if held.file.unlock_now(owner.0, range).is_some() {
+            return reply.ok();
+        }
         let work = async move { held.file.unlock(owner.0, range).await };
         self.answers.later(asked, reply, work, done);
     }
@@ -107,6 +110,11 @@ impl Adapter {
         let Some(held) = self.files.get(handle) else {
             return reply.error(Errno::EBADF);
         };
+        match held.file.lock_now(wish) {
+            Some(Ok(_)) => return reply.ok(),
+            Some(Err(error)) => return answer::refuse(asked, reply, &error),
+            None => {}
+        }
         let invalidator = self.invalidator.clone();
         let work = async move { lock(asked, &held, &invalidator, wish).await };
         self.answers.later(asked, reply, work, done);
@@ -125,6 +133,9 @@ impl Adapter {
         let Some(held) = self.files.get(handle) else {
             return reply.error(Errno::EBADF);
         };
+        if let Some(Ok(_)) = held.file.lock_now(wish) {
+            return reply.ok();
+        }
         let (invalidator, patience) = (self.invalidator.clone(), self.answers.deadline());
         self.answers.whenever(async move {
             let mut caller = Caller::of(thread);

@@ -260,8 +260,9 @@ fn unlock(inode: u64, owner: u64, start: u64, len: u64) -> Change {
 fn fill(bench: &Bench, inode: InodeId) {
     use crate::{
         locks::held::INODE_RANGES_MAX as RANGES,
-        tables::rows::{LockRow, LockedRow, Span},
+        tables::rows::{LockRow, LockedRow},
     };
+    use dfs_proto::session::locks::Span;
     let span = |n: u32| Span {
         range: FileRange::of(u64::from(n) * 4, 2),
         kind: LockKind::Exclusive,

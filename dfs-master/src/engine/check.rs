@@ -3,7 +3,6 @@
 //! Slow and obvious: each rule goes over all rows that it speaks of. For tests after many
 //! operations, and for people who want to know.
 
-use crate::locks::ranges::conflict;
 use crate::namespace::acl::List;
 use crate::quota::audit::audit;
 use crate::tables::{
@@ -12,8 +11,8 @@ use crate::tables::{
     row::Row,
     rows::{
         BlockRow, BlockState, Body, DirentRow, ExtentRow, HolesRow, InlineRow, InodeRow,
-        ListingRow, LockRow, LockedRow, OpenRow, SessionRow, Span, TotalsRow, TrimRow, UnusedRow,
-        UseRow, WornRow, WritingRow, XattrRow,
+        ListingRow, LockRow, LockedRow, OpenRow, SessionRow, TotalsRow, TrimRow, UnusedRow, UseRow,
+        WornRow, WritingRow, XattrRow,
     },
     txn::{Direction, Rows},
 };
@@ -22,7 +21,10 @@ use dfs_proto::{
     extent::Extent,
     id::{BlockId, InodeId, SessionId},
     name::Name,
-    session::LockOwner,
+    session::{
+        LockOwner,
+        locks::{Span, conflict},
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -72,7 +72,9 @@ pub fn operate(
         Change::Sync => Ok(Changed::Done),
         Change::EndSession => session::end(txn, now, session).map(|()| Changed::Done),
         Change::Fallocate { .. } | Change::CloneRange { .. } => ranges(txn, now, session, change),
-        Change::Lock { .. } | Change::Unlock { .. } => locks(txn, session, change),
+        Change::Lock { .. } | Change::Unlock { .. } | Change::Locks { .. } => {
+            locks(txn, session, change)
+        }
         Change::Access { accesses } => setattr::access(txn, now, accesses).map(|()| Changed::Done),
     }
 }
@@ -193,6 +195,9 @@ fn locks(txn: &mut Txn<'_>, session: SessionId, change: &Change) -> Result<Chang
                 number: *owner,
             };
             held::unlock(txn, *inode, owner, *range).map(|()| Changed::Done)
+        }
+        Change::Locks { inode, held } => {
+            held::replace(txn, session, *inode, held).map(|()| Changed::Done)
         }
         _ => unreachable!("the caller sends only changes of locks"),
     }

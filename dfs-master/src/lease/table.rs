@@ -462,6 +462,19 @@ impl Leases {
         alone.then_some(claim)
     }
 
+    /// As [`Leases::claim`], for a session that may hold it already. It is given no other then; and
+    /// none where it is asked for.
+    pub fn claim_or_keep(&mut self, session: SessionId, inode: InodeId) -> Option<u64> {
+        let held = self.shard(inode).get(&inode)?;
+        match held.writer.filter(|writer| writer.session == session) {
+            Some(writer) => {
+                let undisturbed = writer.asked.is_none() && !held.is_changed_by_others(session);
+                undisturbed.then_some(writer.claim)
+            }
+            None => self.claim(session, inode),
+        }
+    }
+
     /// The sessions that hold something in the part of the table that is swept next.
     pub fn holders_to_sweep(&mut self) -> BTreeSet<SessionId> {
         self.swept = (self.swept + 1) % SHARDS;

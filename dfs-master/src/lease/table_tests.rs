@@ -197,6 +197,22 @@ fn who_waited_for_an_earlier_writer_does_not_speak_for_the_next() {
 }
 
 #[test]
+fn who_writes_already_is_told_the_same_lease_unless_it_is_asked_for() {
+    let mut leases = written();
+    let writer = leases.writer(FILE, B).expect("A writes");
+    assert_eq!(leases.claim_or_keep(A, FILE), Some(writer.claim));
+    assert_eq!(leases.claim_or_keep(B, FILE), None, "A holds it");
+    leases.asked(FILE, writer.claim, 7);
+    assert_eq!(leases.claim_or_keep(A, FILE), None, "it is on its way back");
+    leases.shared(FILE, writer.claim);
+    let next = leases.claim_or_keep(A, FILE).expect("nobody else holds it");
+    assert!(next > writer.claim);
+    let begun = leases.begin(B, file(), at(1));
+    assert_eq!(leases.claim_or_keep(A, FILE), None, "B changes it");
+    leases.end(&begun, true, at(1));
+}
+
+#[test]
 fn a_writer_is_recalled_by_any_change_of_the_file_and_does_not_age() {
     for content in [true, false] {
         let mut leases = written();

@@ -1,6 +1,5 @@
 //! What is locked: rows, each of one owner on one inode, and how many ranges each session has.
 
-use super::ranges::{self, conflict};
 use crate::tables::{
     damage::Damage,
     key::{Key, all},
@@ -8,12 +7,16 @@ use crate::tables::{
     txn::{Direction, Rows, Txn},
 };
 use dfs_proto::{
+    change::KEPT_LOCKS_MAX,
     error::FsError,
     extent::FileRange,
     id::{InodeId, SessionId},
-    session::{LOCK_END_MAX, LockHeld, LockOwner, LockWish},
+    session::{
+        LOCK_END_MAX, LockHeld, LockOwner, LockWish,
+        locks::{self, conflict},
+    },
 };
-use std::ops::ControlFlow;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 /// Ranges locked of one inode, at the most: each lock looks at all of them.
 pub const INODE_RANGES_MAX: u32 = 4096;
@@ -52,7 +55,7 @@ pub fn lock(
     }
     let mut row = txn.row::<LockRow>((inode, owner))?.unwrap_or_default();
     let before = row.spans.len();
-    ranges::lock(&mut row.spans, wish);
+    locks::lock(&mut row.spans, wish);
     let after = row.spans.len();
     check_room(
         txn,
@@ -78,7 +81,7 @@ pub fn unlock(
         return Ok(());
     };
     let before = row.spans.len();
-    ranges::unlock(&mut row.spans, range);
+    locks::unlock(&mut row.spans, range);
     let after = row.spans.len();
     if after > before {
         // A range that is split is one more.
@@ -112,6 +115,49 @@ fn check_room(
     if size(all.ranges) + more > size(SESSION_RANGES_MAX) {
         return Err(FsError::NoLocks(format!("of session {session}")));
     }
+    Ok(())
+}
+
+/// What owners of `session` have locked of an inode that it holds open is this, and nothing else.
+pub fn replace(
+    txn: &mut Txn<'_>,
+    session: SessionId,
+    inode: InodeId,
+    wishes: &[LockWish],
+) -> Result<(), FsError> {
+    if wishes.len() > KEPT_LOCKS_MAX {
+        let count = wishes.len();
+        return Err(FsError::Invalid(format!("{count} locks kept of a file")));
+    }
+    if !txn.has::<OpenRow>((session, inode))? {
+        return Err(FsError::Stale(inode));
+    }
+    let mut held = all_of(txn, inode)?;
+    held.retain(|other| other.owner.session != session);
+    let mut rows: BTreeMap<LockOwner, LockRow> = BTreeMap::new();
+    for wish in wishes {
+        check_range(wish.range)?;
+        let owner = LockOwner {
+            session,
+            number: wish.owner,
+        };
+        if in_the_way(&held, owner, wish).is_some() {
+            return Err(FsError::Locked);
+        }
+        locks::lock(&mut rows.entry(owner).or_default().spans, wish);
+        held.push(LockHeld {
+            owner,
+            range: wish.range,
+            kind: wish.kind,
+            pid: wish.pid,
+        });
+    }
+    release(txn, session, inode)?;
+    let ranges = rows.values().map(|row| row.spans.len()).sum();
+    for (owner, row) in &rows {
+        txn.put((inode, *owner), row);
+    }
+    count(txn, session, inode, 0, ranges)?;
     Ok(())
 }
 

@@ -53,9 +53,33 @@ pub struct Lines {
     waiting: BTreeMap<Place, Waiting>,
     lines: HashMap<InodeId, Line>,
     owners: HashMap<LockOwner, BTreeSet<Place>>,
+    /// Attempts to lock that are under way.
+    attempts: HashMap<InodeId, usize>,
 }
 
 impl Lines {
+    /// Someone tries to lock something of an inode, until [`Lines::tried`].
+    pub fn tries(&mut self, inode: InodeId) {
+        *self.attempts.entry(inode).or_default() += 1;
+    }
+
+    /// An attempt has ended.
+    pub fn tried(&mut self, inode: InodeId) {
+        if let Some(attempts) = self.attempts.get_mut(&inode) {
+            *attempts -= 1;
+            if *attempts == 0 {
+                self.attempts.remove(&inode);
+            }
+        }
+    }
+
+    /// Whether nobody waits for an inode, and nobody tries but, perhaps, one.
+    pub fn are_quiet(&self, inode: InodeId) -> bool {
+        let waits = self.lines.get(&inode);
+        let waits = waits.is_some_and(|line| !line.places.is_empty());
+        !waits && self.attempts.get(&inode).is_none_or(|count| *count <= 1)
+    }
+
     /// Someone waits from now on: in the place that it had, or as the last.
     pub fn join(
         &mut self,
@@ -263,6 +287,24 @@ mod tests {
         lines.end(SessionId(1));
         assert!(lines.is_empty() && lines.lines.is_empty() && lines.owners.is_empty());
         assert!(news.has_changed().is_err(), "an empty line is taken down");
+    }
+
+    #[test]
+    fn nobody_waits_and_one_tries_where_it_is_quiet() {
+        let mut lines = Lines::default();
+        assert!(lines.are_quiet(INODE));
+        lines.tries(INODE);
+        assert!(lines.are_quiet(INODE), "who asks is the one who tries");
+        lines.tries(INODE);
+        assert!(!lines.are_quiet(INODE));
+        lines.tried(INODE);
+        let place = lines.join(INODE, owner(1), wish(1)).expect("room");
+        assert!(!lines.are_quiet(INODE) && lines.are_quiet(InodeId(8)));
+        lines.keep(place, Duration::ZERO);
+        assert!(!lines.are_quiet(INODE), "it may come back");
+        lines.leave(place);
+        lines.tried(INODE);
+        assert!(lines.are_quiet(INODE) && lines.attempts.is_empty());
     }
 
     #[test]

@@ -6,7 +6,6 @@
 
 pub mod held;
 mod line;
-pub mod ranges;
 mod ring;
 
 pub use line::{Lines, Place};

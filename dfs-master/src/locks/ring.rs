@@ -9,12 +9,11 @@
 use super::{
     held::in_the_way,
     line::{Lines, Place, Waiting},
-    ranges::conflict,
 };
 use dfs_proto::{
     error::FsError,
     id::InodeId,
-    session::{LockHeld, LockOwner, LockWish},
+    session::{LockHeld, LockOwner, LockWish, locks::conflict},
 };
 use std::collections::HashSet;
 

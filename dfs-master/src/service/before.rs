@@ -51,6 +51,11 @@ impl Before {
         Ok(false)
     }
 
+    /// Which.
+    pub(super) fn sessions(&self) -> &[SessionId] {
+        &self.sessions
+    }
+
     /// Waits until there is one less, or none that matters.
     pub(super) async fn changes(mut self) {
         let now = *self.waits.borrow_and_update();

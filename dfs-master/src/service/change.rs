@@ -33,9 +33,7 @@ impl Leader {
             ));
         }
         let session = ticket.session;
-        if let Change::Lock { inode, wish, .. } = &change {
-            self.check_turn(session, *inode, wish)?;
-        }
+        let attempt = self.attempt(session, &change).await?;
         let unlocking = Unlocking::of(session, &change);
         let grant = match &change {
             Change::Make { .. } => Grant::Inode(self.ids.inode()),
@@ -51,10 +49,7 @@ impl Leader {
             _ => false,
         };
         let alone = left_alone(&change, made);
-        let closed = match &change {
-            Change::Close { inodes } => inodes.clone(),
-            _ => Vec::new(),
-        };
+        let closed = closed(&change);
         let mut touch = self.touch(session, &change, made).await?;
         let act = Act::Change {
             ticket,
@@ -82,8 +77,11 @@ impl Leader {
         let fresh = answer.is_ok() && index == entry && !touch.is_disowned;
         let kept = self.touched(&touch, fresh) || opens;
         let leased = kept && fresh;
-        let claim = |inode| self.leases.lock().claim(session, inode);
-        let writes = alone.filter(|_| leased).and_then(claim);
+        let writes = match (leased, attempt) {
+            (false, _) => None,
+            (true, Some(attempt)) => attempt.keeps_locks()?,
+            (true, None) => alone.and_then(|inode| self.leases.lock().claim(session, inode)),
+        };
         if !closed.is_empty() {
             self.leases.lock().closed(session, &closed);
         }
@@ -131,6 +129,14 @@ fn made(change: &Change, grant: &Grant) -> Option<(InodeId, bool)> {
     }
 }
 
+/// The files that a change lets go of.
+fn closed(change: &Change) -> Vec<InodeId> {
+    match change {
+        Change::Close { inodes } => inodes.clone(),
+        _ => Vec::new(),
+    }
+}
+
 /// The file that a session which makes a change is left alone with: one that it makes or empties.
 fn left_alone(change: &Change, made: Option<(InodeId, bool)>) -> Option<InodeId> {
     match change {
@@ -159,7 +165,8 @@ fn frees_space(change: &Change) -> bool {
         | Change::Sync
         | Change::EndSession
         | Change::Lock { .. }
-        | Change::Unlock { .. } => true,
+        | Change::Unlock { .. }
+        | Change::Locks { .. } => true,
         Change::SetAttr { set, .. } => set.size.is_some(),
         Change::Fallocate { mode, .. } => *mode != RangeMode::Extend,
         Change::Make { .. }

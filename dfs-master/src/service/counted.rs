@@ -65,6 +65,7 @@ fn name(change: &Change) -> &'static str {
         Change::Lock { .. } => "lock",
         Change::Unlock { .. } => "unlock",
         Change::Access { .. } => "access",
+        Change::Locks { .. } => "locks",
         Change::Sync => "sync",
         Change::EndSession => "end_session",
     }

@@ -64,6 +64,8 @@ pub(super) async fn wait(
         place,
         kept: false,
     };
+    // As long as somebody waits nobody keeps them.
+    leader.collect_locks(session, inode).await?;
     loop {
         if !leader.seats.lock().is_open(session) {
             return Err(FsError::SessionEnded(session));
@@ -90,9 +92,38 @@ pub(super) async fn wait(
     }
 }
 
+/// An attempt to lock, until it ends.
+pub(super) struct Attempt<'a> {
+    leader: &'a Leader,
+    session: SessionId,
+    inode: InodeId,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.leader.lines.lock().tried(self.inode);
+    }
+}
+
+impl Attempt<'_> {
+    /// The number of the write lease under which the session keeps the locks of the file itself
+    /// from now on, if nobody else has or wants any, or keeps anything else of it.
+    pub(super) fn keeps_locks(&self) -> Result<Option<u64>, FsError> {
+        // Who tries or waits after this has them collected before it is judged.
+        let lines = self.leader.lines.lock();
+        if !lines.are_quiet(self.inode)
+            || self.leader.are_locked_by_others(self.session, self.inode)?
+        {
+            return Ok(None);
+        }
+        let mut leases = self.leader.leases.lock();
+        Ok(leases.claim_or_keep(self.session, self.inode))
+    }
+}
+
 /// A lock in the way of a wish. Processes are named only to their own machine: elsewhere the number
 /// would be somebody else's.
-pub(super) fn test(
+pub(super) async fn test(
     leader: &Leader,
     session: SessionId,
     inode: InodeId,
@@ -102,6 +133,7 @@ pub(super) fn test(
         session,
         number: wish.owner,
     };
+    leader.collect_locks(session, inode).await?;
     let mut found = leader.reader.lock_in_the_way(inode, owner, wish)?;
     if let Some(held) = &mut found.answer {
         let host = |of| {
@@ -128,9 +160,76 @@ impl Leader {
         judge(&lines, &held, inode, owner, wish, place)
     }
 
-    /// Refuses a lock for which others have waited longer; and one that cannot be had now, which
-    /// then costs nothing in the log.
-    pub(super) fn check_turn(
+    /// Begins an attempt, if a change is one to lock: refuses a lock for which others have waited
+    /// longer; and one that cannot be had now, which then costs nothing in the log.
+    pub(super) async fn attempt(
+        &self,
+        session: SessionId,
+        change: &Change,
+    ) -> Result<Option<Attempt<'_>>, FsError> {
+        let &Change::Lock { inode, wish, .. } = change else {
+            return Ok(None);
+        };
+        self.lines.lock().tries(inode);
+        let attempt = Attempt {
+            leader: self,
+            session,
+            inode,
+        };
+        self.collect_locks(session, inode).await?;
+        self.check_turn(session, inode, &wish)?;
+        Ok(Some(attempt))
+    }
+
+    /// Has what is locked of a file by others stand in the tables. A session that has locked
+    /// something of it may keep what it locks and unlocks itself, as long as nobody asks.
+    async fn collect_locks(&self, session: SessionId, inode: InodeId) -> Result<(), FsError> {
+        loop {
+            let before = self.before();
+            if self
+                .who_locked(before.sessions(), session, inode)?
+                .is_empty()
+            {
+                break;
+            }
+            before.changes().await;
+        }
+        // Those of an earlier leader who have not said so within the time that a lease lasts.
+        let silent = self.seats.lock().are_unconfirmed();
+        for other in self.who_locked(&silent, session, inode)? {
+            tracing::info!(session = %other, "session may have locked what others lock, and is silent: fenced");
+            self.end_session(other).await?;
+        }
+        if self.are_locked_by_others(session, inode)? {
+            self.share(session, &[inode]).await;
+        }
+        Ok(())
+    }
+
+    /// Those of these sessions, other than `session`, that have locked something of an inode.
+    fn who_locked(
+        &self,
+        sessions: &[SessionId],
+        session: SessionId,
+        inode: InodeId,
+    ) -> Result<Vec<SessionId>, FsError> {
+        if sessions.iter().all(|one| *one == session) {
+            return Ok(Vec::new());
+        }
+        let held = self.reader.locks(inode)?;
+        let others = sessions.iter().filter(|other| {
+            let theirs = |lock: &LockHeld| lock.owner.session == **other;
+            **other != session && held.iter().any(theirs)
+        });
+        Ok(others.copied().collect())
+    }
+
+    fn are_locked_by_others(&self, session: SessionId, inode: InodeId) -> Result<bool, FsError> {
+        let held = self.reader.locks(inode)?;
+        Ok(held.iter().any(|lock| lock.owner.session != session))
+    }
+
+    fn check_turn(
         &self,
         session: SessionId,
         inode: InodeId,
@@ -164,7 +263,9 @@ impl Unlocking {
                 let number = wish.owner;
                 Unlocking::Served(*inode, LockOwner { session, number }, *wish)
             }
-            Change::Unlock { inode, .. } => Unlocking::Inodes(vec![*inode]),
+            Change::Unlock { inode, .. } | Change::Locks { inode, .. } => {
+                Unlocking::Inodes(vec![*inode])
+            }
             Change::Close { inodes } => Unlocking::Inodes(inodes.clone()),
             Change::EndSession => Unlocking::Session(session),
             _ => Unlocking::Nobody,

@@ -366,7 +366,7 @@ impl Master for MasterService {
         wish: LockWish,
     ) -> Result<Logged<Option<LockHeld>>, FsError> {
         self.check(session).await?;
-        let found = locks::test(&self.leader, session, inode, &wish);
+        let found = locks::test(&self.leader, session, inode, &wish).await;
         found.map(|found| self.told(found))
     }
 

@@ -223,11 +223,7 @@ impl Leader {
         if let Some((new, directory)) = made {
             inode(new, directory);
         }
-        let removes = matches!(
-            change,
-            Change::Unlink { .. } | Change::Rmdir { .. } | Change::Rename { .. }
-        );
-        if removes {
+        if removes(change) {
             for (directory, name) in names {
                 // What is not there is refused when the change is applied, not here.
                 if let Ok(found) = self.reader.lookup(*directory, name) {
@@ -267,12 +263,21 @@ impl Leader {
             // Who waits for a lock is told otherwise.
             | Change::Lock { .. }
             | Change::Unlock { .. }
+            | Change::Locks { .. }
             // Who keeps an older access time may go on with it: else each reader of a file would
             // take the file's attributes from all others.
             | Change::Access { .. } => {}
         }
         touched
     }
+}
+
+/// Whether names that a change changes may name something else, or nothing, after it.
+fn removes(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Unlink { .. } | Change::Rmdir { .. } | Change::Rename { .. }
+    )
 }
 
 /// Whether bytes or size of the files that it touches are others after a change.
@@ -315,6 +320,7 @@ fn names_of(change: &Change) -> Vec<(InodeId, Name)> {
         | Change::EndSession
         | Change::Lock { .. }
         | Change::Unlock { .. }
+        | Change::Locks { .. }
         | Change::Fallocate { .. }
         | Change::CloneRange { .. }
         | Change::Access { .. } => Vec::new(),

@@ -331,6 +331,9 @@ impl Driver {
             kind,
             pid: 1,
         };
+        if self.one_in(4) {
+            return crate::locks::of_two(inode, wish);
+        }
         let known = self.one_in(2).then_some(1);
         Change::Lock { inode, wish, known }
     }

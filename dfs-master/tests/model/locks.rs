@@ -2,6 +2,7 @@
 
 use crate::plain::{Answer, Plain};
 use dfs_proto::{
+    change::Change,
     extent::FileRange,
     id::{InodeId, SessionId},
     session::{LockHeld, LockKind, LockWish},
@@ -18,6 +19,18 @@ pub(crate) fn of(held: &[LockHeld]) -> BTreeMap<(u64, SessionId, u64), LockKind>
         bytes.map(|byte| ((byte, lock.owner.session, lock.owner.number), lock.kind))
     });
     bytes.collect()
+}
+
+/// All that is locked, of one owner or of two; which may be in each other's way.
+pub(crate) fn of_two(inode: InodeId, wish: LockWish) -> Change {
+    let FileRange { start, end } = wish.range;
+    let half = |owner: u64| LockWish {
+        owner,
+        range: FileRange::of(start + owner * (end - start) / 2, end - start),
+        ..wish
+    };
+    let held = (0..=wish.owner).map(half).collect();
+    Change::Locks { inode, held }
 }
 
 impl Plain {
@@ -62,6 +75,27 @@ impl Plain {
         }
         for byte in range.start..range.end {
             self.locks.remove(&(inode, byte, session, owner));
+        }
+        Ok(())
+    }
+
+    /// All that a session has locked of an inode is this, or what it was.
+    pub(crate) fn keep_locks(
+        &mut self,
+        session: SessionId,
+        inode: InodeId,
+        held: &[LockWish],
+    ) -> Answer {
+        if !self.opens.contains(&(session, inode)) {
+            return Err("Stale");
+        }
+        let before = self.locks.clone();
+        self.forget_locks(session, Some(&[inode]));
+        for wish in held {
+            if let Err(refusal) = self.lock(session, inode, wish) {
+                self.locks = before;
+                return Err(refusal);
+            }
         }
         Ok(())
     }

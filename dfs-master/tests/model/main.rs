@@ -382,7 +382,8 @@ fn touched(act: &Act) -> Vec<InodeId> {
         | Change::Open { inode, .. }
         | Change::Fallocate { inode, .. }
         | Change::Lock { inode, .. }
-        | Change::Unlock { inode, .. } => vec![*inode],
+        | Change::Unlock { inode, .. }
+        | Change::Locks { inode, .. } => vec![*inode],
         Change::CloneRange { source, inode, .. } => vec![*source, *inode],
         Change::Close { inodes } => inodes.clone(),
         Change::Commit { files, .. } => files.iter().map(|file| file.inode).collect(),
@@ -423,6 +424,7 @@ fn run(storage: Storage, seed: u64, steps: u32) {
         ("CloneRange", "done"),
         ("CloneRange", "Inline"),
         ("CloneRange", "SyncFirst"),
+        ("Locks", "done"),
         ("Quota", "done"),
         ("Make, foreseen", "QuotaOfInodes"),
         ("Commit, foreseen", "QuotaOfBytes"),
@@ -453,7 +455,7 @@ fn random_commands_in_memory_do_what_the_model_does() {
 #[test]
 fn random_commands_on_disk_do_what_the_model_does() {
     let folder = tempfile::tempdir().expect("a folder");
-    run(Storage::Folder(folder.path().to_owned()), 2, steps(1_500));
+    run(Storage::Folder(folder.path().to_owned()), 3, steps(1_500));
 }
 
 #[test]

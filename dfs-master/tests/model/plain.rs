@@ -472,6 +472,7 @@ impl Plain {
                 self.clone_range(now, session, (*source, *from), (*inode, *at), what)
             }
             Change::Access { accesses } => self.access(now, accesses),
+            Change::Locks { inode, held } => self.keep_locks(session, *inode, held),
         }
     }
 

@@ -33,6 +33,7 @@ impl File {
     /// that is known of the file is asked for again before it is used, and what others have from
     /// here of its bytes they have forgotten, if it was said that they have to.
     pub(crate) async fn give_up(self: &Arc<Self>, changes: bool, lease: Option<u64>) {
+        self.give_up_locks().await;
         self.commit_all().await;
         self.forget_bytes().await;
         // The kernel sends what was written through mappings before it forgets it.

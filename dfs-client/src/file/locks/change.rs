@@ -1,7 +1,12 @@
 //! Locking and unlocking: changes at the master in the session of the file, and the note of who may
 //! hold what.
 
-use crate::{error::Error, file::state::File, link::Source};
+use super::book::{Begun, Outcome};
+use crate::{
+    error::Error,
+    file::state::File,
+    link::{Source, Told},
+};
 use dfs_proto::{
     attr::Attr,
     change::{Change, Changed},
@@ -30,11 +35,13 @@ impl File {
         loop {
             self.settled().await?;
             self.check_lost()?;
-            if !self.locks.begin(owner, handle, until).await {
-                return Err(Error::TimedOut {
-                    waited_for: format!("inode {}: an unlock before a lock", self.inode),
-                    after: self.core.settings.operation_timeout,
-                });
+            match self.locks.begin(owner, handle, until).await {
+                Some(Begun::Yes) => {}
+                Some(_) if Instant::now() < until => match self.hand_locks_over().await {
+                    Ok(()) | Err(Error::SessionLost) => continue,
+                    Err(error) => return Err(error),
+                },
+                _ => return Err(self.gave_up("an unlock before a lock")),
             }
             let session = self.session();
             let lock = Change::Lock {
@@ -43,9 +50,7 @@ impl File {
                 known: self.known_version(),
             };
             let locked = self.core.master.change(&session, lock).await;
-            // What was refused is not held; of what was not answered, nobody knows.
-            let unknown = matches!(locked, Err(Error::TimedOut { .. }));
-            self.locks.book.lock().end(owner, locked.is_ok() || unknown);
+            self.locks.book.lock().tried(&wish, outcome(&locked));
             match locked {
                 // Granted by a session that is over, perhaps after the file has gone on in the next
                 // one: nothing is locked there.
@@ -57,27 +62,53 @@ impl File {
                         self.locks.left(owner);
                     }
                 }
-                Ok(told) => match told.answer {
-                    Changed::Opened(view) => {
-                        let attr = view.attr.clone();
-                        self.learn(view, told.source.index);
-                        return Ok((attr, told.source));
+                Ok(Told {
+                    source,
+                    writes,
+                    answer,
+                }) => {
+                    let attr = match answer {
+                        Changed::Opened(view) => {
+                            let attr = view.attr.clone();
+                            self.learn(view, source.index);
+                            attr
+                        }
+                        Changed::Attr(attr) => {
+                            self.heard(&attr, source.index);
+                            attr
+                        }
+                        _ => return Err(Error::Unfitting("to Lock".to_owned())),
+                    };
+                    self.is_claimed(source, writes);
+                    if let Some(lease) = writes {
+                        self.keep_locks(lease);
                     }
-                    Changed::Attr(attr) => {
-                        self.heard(&attr, told.source.index);
-                        return Ok((attr, told.source));
-                    }
-                    _ => return Err(Error::Unfitting("to Lock".to_owned())),
-                },
+                    return Ok((attr, source));
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
     /// Hangs until a lock may be had. To be dropped at will.
-    pub(crate) async fn wait_for_lock(&self, wish: LockWish) -> Result<(), Error> {
+    pub(crate) async fn wait_for_lock(self: &Arc<Self>, wish: LockWish) -> Result<(), Error> {
+        let _waits = Waits::of(self);
         loop {
             self.check_lost()?;
+            // On its own: a change that is dropped half-way may yet be made.
+            let file = self.clone();
+            let handing = self
+                .core
+                .runtime
+                .spawn(async move { file.hand_locks_over().await });
+            match handing.await.unwrap_or(Err(Error::ShutDown)) {
+                Ok(()) => {}
+                Err(Error::SessionLost) => {
+                    self.settled().await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             let session = self.session();
             match self
                 .core
@@ -159,6 +190,16 @@ impl File {
     }
 
     async fn send_unlock(&self, owner: u64, range: FileRange) -> Result<(), Error> {
+        loop {
+            if self.unlock_here(owner, range).is_some() {
+                return Ok(());
+            }
+            match self.locks.book.lock().begin(owner, None) {
+                Begun::Yes => break,
+                Begun::Leaving | Begun::KeptHere => {}
+            }
+            self.hand_locks_over().await?;
+        }
         let inode = self.inode;
         let unlock = Change::Unlock {
             inode,
@@ -167,8 +208,41 @@ impl File {
         };
         let session = self.session();
         let unlocked = self.core.master.change(&session, unlock).await;
+        let outcome = outcome(&unlocked);
+        self.locks.book.lock().unlocked(owner, range, outcome);
         unlocked.map(drop)
     }
+}
+
+/// A call that waits for a lock at the master: as long as there is one, no unlock is kept from it.
+struct Waits<'a>(&'a File);
+
+impl Waits<'_> {
+    fn of(file: &File) -> Waits<'_> {
+        file.locks.book.lock().waiting += 1;
+        Waits(file)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let Waits(file) = self;
+        file.locks.book.lock().waiting -= 1;
+    }
+}
+
+fn outcome<T>(answer: &Result<T, Error>) -> Outcome {
+    match answer {
+        Ok(_) => Outcome::Done,
+        // What was refused is not done; of what was not answered, nobody knows.
+        Err(error) if is_unanswered(error) => Outcome::Unknown,
+        Err(_) => Outcome::Refused,
+    }
+}
+
+/// Whether an error says that nobody knows what became of a change.
+pub(super) fn is_unanswered(error: &Error) -> bool {
+    matches!(error, Error::TimedOut { .. })
 }
 
 /// Whether an error says that somebody else has the lock.

@@ -1,6 +1,9 @@
-//! Locks of an open file: the changes at the master, and the note of who may hold what.
+//! Locks of an open file: who has locked what, the changes at the master, and the locks that are kept
+//! here.
 
+mod book;
 mod change;
+mod here;
 mod holders;
 
 pub(crate) use change::is_locked;

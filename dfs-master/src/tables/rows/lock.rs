@@ -3,22 +3,10 @@
 
 use crate::tables::{key::Key, row::Row};
 use dfs_proto::{
-    extent::FileRange,
     id::{InodeId, SessionId},
-    session::{LockKind, LockOwner},
+    session::{LockOwner, locks::Span},
 };
 use serde::{Deserialize, Serialize};
-
-/// Locked bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Span {
-    /// Which.
-    pub range: FileRange,
-    /// How.
-    pub kind: LockKind,
-    /// The process that locked them, as its own machine numbers it.
-    pub pid: u32,
-}
 
 /// What an owner has locked of an inode; never nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -60,7 +48,10 @@ impl Row for LockedRow {
 mod tests {
     use super::*;
     use crate::tables::rows::golden;
-    use dfs_proto::session::LOCK_END_MAX;
+    use dfs_proto::{
+        extent::FileRange,
+        session::{LOCK_END_MAX, LockKind},
+    };
 
     #[test]
     fn golden_bytes() {

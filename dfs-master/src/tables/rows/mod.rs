@@ -19,7 +19,7 @@ pub use dirent::{DirentRow, ListingRow};
 pub use extent::{ExtentId, ExtentRow, TrimRow, UseId, UseRow};
 pub use inline::InlineRow;
 pub use inode::{Body, InodeRow};
-pub use lock::{LockRow, LockedRow, Span};
+pub use lock::{LockRow, LockedRow};
 pub use minion::MinionRow;
 pub use quota::{Counted, QuotaRow, UncountedRow};
 pub use reply::{ProgressRow, Remembered, ReplyRow};

@@ -220,3 +220,28 @@ fn a_long_listing_takes_few_calls() {
     assert!(sum(&second) <= files / LISTED_AT_ONCE, "{second:?}");
     counted.cluster.end();
 }
+
+#[test]
+fn locks_of_a_file_that_one_mount_uses_ask_the_master_nothing() {
+    let counted = Counted::new();
+    counted.settle();
+    let path = counted.paths[0].join("rows");
+    let path = path.display();
+    shell::ok(&format!("sqlite3 {path} 'create table t(x)'"));
+    let insert = "insert into t values(1);".repeat(20);
+    let script = counted.cluster.folder().join("insert.sql");
+    fs::write(&script, insert).expect("the local file system works");
+    let calls = counted.during(0, || {
+        shell::ok(&format!("sqlite3 {path} < {}", script.display()));
+    });
+    let asked = |name| calls.get(name).copied().unwrap_or(0);
+    // The first lock after it was opened; what is locked then is told when it is closed.
+    assert!(asked("lock") <= 1, "{calls:?}");
+    assert_eq!((asked("unlock"), asked("locks")), (0, 0), "{calls:?}");
+    let rows = format!(
+        "sqlite3 {} 'select count(*) from t'",
+        counted.paths[1].join("rows").display()
+    );
+    assert_eq!(shell::ok(&rows).trim(), "20");
+    counted.cluster.end();
+}

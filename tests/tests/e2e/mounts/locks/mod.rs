@@ -2,6 +2,8 @@
 //!
 //! A thread with descriptors of its own is to the kernel what a process is: another owner of locks.
 
+mod kept;
+
 use dfs_tests::{
     cluster::{Cluster, Shape},
     kernel::{self, Flock},

@@ -1,5 +1,7 @@
 //! Sessions: how a client is known to the master, and what it is told while it hangs on.
 
+pub mod locks;
+
 use crate::{
     extent::FileRange,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},

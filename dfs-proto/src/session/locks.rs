@@ -4,11 +4,20 @@
 //! Spans stay in one normal form: ascending, apart from each other, joined where they touch and are
 //! of one kind. The oracle of the tests is a map of bytes.
 
-use crate::tables::rows::Span;
-use dfs_proto::{
-    extent::FileRange,
-    session::{LockKind, LockWish},
-};
+use super::{LockKind, LockWish};
+use crate::extent::FileRange;
+use serde::{Deserialize, Serialize};
+
+/// Locked bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Span {
+    /// Which.
+    pub range: FileRange,
+    /// How.
+    pub kind: LockKind,
+    /// The process that locked them, as its own machine numbers it.
+    pub pid: u32,
+}
 
 /// Locks a range: whatever the owner had locked of it is replaced.
 pub fn lock(spans: &mut Vec<Span>, wish: &LockWish) {
@@ -66,8 +75,8 @@ pub fn conflict(a: (FileRange, LockKind), b: (FileRange, LockKind)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::LOCK_END_MAX;
     use LockKind::{Exclusive, Shared};
-    use dfs_proto::session::LOCK_END_MAX;
     use proptest::prelude::{Strategy, prop};
     use std::collections::BTreeMap;
 
