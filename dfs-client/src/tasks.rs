@@ -167,12 +167,7 @@ fn everything_of(inode: InodeId) -> Recall {
 
 /// Takes events in; done when what they recall is forgotten everywhere, because asking for the next
 /// ones says so.
-async fn happened(
-    core: &Core,
-    table: &Table,
-    events: Vec<Event>,
-    mut losses: watch::Receiver<u64>,
-) {
+async fn happened(core: &Core, table: &Table, events: Vec<Event>, losses: watch::Receiver<u64>) {
     let mut recalls = Vec::new();
     let mut shares = Vec::new();
     let mut all = false;
@@ -198,23 +193,7 @@ async fn happened(
     if all {
         asked.extend(table.are_closing());
     }
-    let recalled = recalls
-        .iter()
-        .filter_map(|recall| Some((recall.inode, recall.writes?)));
-    let used = recalled.chain(shares.iter().copied());
-    let used = used.filter_map(|(inode, lease)| {
-        let file = table.get(inode);
-        if file.is_none() {
-            core.attrs.share(inode);
-        }
-        Some((file?, lease))
-    });
-    let used = join_all(used.map(|(file, lease)| async move { file.has_used(lease).await }));
-    tokio::select! {
-        _ = used => {}
-        // What was on its way from a master that is gone will not come.
-        _ = losses.changed() => {}
-    }
+    are_used(core, table, (&recalls, &shares), losses).await;
     let mut given_up: HashMap<InodeId, GivenUp> = HashMap::new();
     let mut with_bytes = HashSet::new();
     for recall in &recalls {
@@ -244,6 +223,40 @@ async fn happened(
     join(forgotten, join_all(files)).await;
     for inode in asked {
         table.is_closed(inode).await;
+    }
+}
+
+/// Write leases that are asked back have been used, as far as that is worth a moment.
+async fn are_used(
+    core: &Core,
+    table: &Table,
+    (recalls, shares): (&[Recall], &[(InodeId, u64)]),
+    mut losses: watch::Receiver<u64>,
+) {
+    let recalled = recalls
+        .iter()
+        .filter_map(|recall| Some((recall.inode, recall.writes?, recall.content)));
+    let shared = shares.iter().map(|(inode, lease)| (*inode, *lease, false));
+    let used = recalled
+        .chain(shared)
+        .filter_map(|(inode, lease, claimed)| {
+            let file = table.get(inode);
+            if file.is_none() {
+                core.attrs.share(inode);
+            }
+            Some((file?, lease, claimed))
+        });
+    let used = used.map(|(file, lease, claimed)| async move {
+        match claimed {
+            true => file.has_used_up(lease).await,
+            false => file.has_used(lease).await,
+        }
+    });
+    let used = join_all(used);
+    tokio::select! {
+        _ = used => {}
+        // What was on its way from a master that is gone will not come.
+        _ = losses.changed() => {}
     }
 }
 

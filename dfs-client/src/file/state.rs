@@ -115,6 +115,9 @@ pub(super) struct State {
     /// The last write lease that came, and the last that was given up, by their numbers.
     pub(super) granted: u64,
     pub(super) given_up: u64,
+    /// When the last came, and when something was written last.
+    pub(super) granted_at: Duration,
+    pub(super) written_at: Duration,
     /// Writes that the write lease was claimed for and that have yet to be taken in.
     pub(super) owed: u32,
     /// It is being given back: nothing is written for now.
@@ -171,6 +174,8 @@ impl File {
             claimed: false,
             granted: 0,
             given_up: 0,
+            granted_at: Duration::ZERO,
+            written_at: Duration::ZERO,
             owed: 0,
             sharing: false,
             forgetting: None,
@@ -305,6 +310,7 @@ impl File {
         claimed: bool,
     ) -> Result<Option<u64>, Error> {
         let mtime = self.core.master.now();
+        let now = self.core.now();
         let mut state = self.state.lock();
         if state.lost || (claimed && !state.may_write()) {
             let lost = state.lost;
@@ -316,7 +322,7 @@ impl File {
             };
         }
         let offset = offset.unwrap_or_else(|| state.size());
-        if let Some(refused) = state.refuses(offset + data.len() as u64, self.core.now()) {
+        if let Some(refused) = state.refuses(offset + data.len() as u64, now) {
             drop(state);
             self.core.give_back(data.len() as u64);
             return Err(refused.into());
@@ -325,6 +331,7 @@ impl File {
         let grown = state.dirty.write(offset, data);
         let spare = data.len() as u64 - (state.dirty.bytes() - before);
         state.writes += 1;
+        state.written_at = now;
         state.dirty_mtime = mtime;
         state.kill_privileges |= kill_privileges;
         let aging = std::mem::replace(&mut state.aging, true);
