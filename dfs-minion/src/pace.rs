@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// Who works on much asks for its turn in parts, so that who is in a hurry gets one between them.
+const PART_BYTES: u32 = 1 << 20;
+
 /// A minion is busy for so long after a request.
 const BUSY_FOR: Duration = Duration::from_millis(20);
 /// Between two looks at whether it still is.
@@ -91,6 +94,14 @@ impl Pace {
     /// Somebody asks for something.
     pub(crate) fn request(&self) {
         self.budget.lock().request = Some(self.epoch.elapsed());
+    }
+
+    /// Waits for as many turns as it takes to read a whole block of so many bytes, for a purpose that
+    /// may take its time.
+    pub(crate) async fn turns(&self, bytes: u32) {
+        for _ in 0..bytes.div_ceil(PART_BYTES) {
+            self.turn(PART_BYTES as usize, Urgency::Someday).await;
+        }
     }
 
     /// Waits for the turn to work on so many bytes; who came first goes first.

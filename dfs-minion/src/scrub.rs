@@ -1,19 +1,13 @@
 //! Reads all that is kept here from the disks, a block now and then, so that what rots is found before
 //! the other copies are gone, and not when somebody wants to read it.
 
-use crate::{
-    pace::{Pace, Urgency},
-    store::Store,
-};
+use crate::{pace::Pace, store::Store};
 use dfs_proto::{block::ReplicaState, id::BlockId};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// Where nothing is kept, it is looked again so soon.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-
-/// The budget is asked for in parts, so that who is in a hurry gets its turn between them.
-const PART_BYTES: u32 = 1 << 20;
 
 /// Goes over all sealed blocks in `period`, again and again, beginning anywhere: a minion that is
 /// started anew each day does not read the same ones each time. Never ends.
@@ -30,11 +24,9 @@ pub(crate) async fn run(store: Arc<Store>, pace: Arc<Pace>, period: Duration, se
         for block in blocks {
             sleep(period / count).await;
             let length = store.replica(block).map_or(0, |replica| replica.length);
-            for _ in 0..length.div_ceil(PART_BYTES) {
-                pace.turn(PART_BYTES as usize, Urgency::Someday).await;
-            }
+            pace.turns(length).await;
             // It may have gone since. What is damaged is noted, and told with the next beat.
-            if let Err(error) = store.verify(block).await {
+            if let Err(error) = store.look(block, true).await {
                 tracing::debug!(%block, %error, "not scrubbed");
             }
         }

@@ -12,7 +12,7 @@ use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId},
-    service::{Append, Appended, BlockBytes, GivenUp, Minion},
+    service::{Append, Appended, BlockBytes, GivenUp, HELD_PER_ANSWER_MAX, Look, Looked, Minion},
     wire::Identity,
 };
 use parking_lot::RwLock;
@@ -139,6 +139,34 @@ impl Minion for Service {
         block: BlockId,
     ) -> Result<GivenUp, BlockError> {
         self.store.given_up(block)
+    }
+
+    async fn look(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+        look: Look,
+    ) -> Result<Looked, BlockError> {
+        if look.read && !look.hurry {
+            let length = self.store.replica(block).map_or(0, |there| there.length);
+            self.pace.turns(length).await;
+        }
+        self.store.look(block, look.read).await
+    }
+
+    async fn held(
+        self,
+        _: Context,
+        _: Capability,
+        after: BlockId,
+        limit: u32,
+    ) -> Result<Vec<ReplicaState>, BlockError> {
+        let limit = usize::try_from(limit.min(HELD_PER_ANSWER_MAX)).unwrap_or(usize::MAX);
+        let mut held = self.store.replicas();
+        held.drain(..held.partition_point(|replica| replica.block <= after));
+        held.truncate(limit);
+        Ok(held)
     }
 
     async fn whoami(self, _: Context) -> Option<MinionId> {

@@ -10,7 +10,7 @@ use dfs_proto::{
     error::BlockError,
     id::{BlockId, MinionId, SessionId},
     payload::{Gathered, Payload},
-    service::{Append, Appended, BlockBytes, GivenUp, Minion, MinionClient},
+    service::{Append, Appended, BlockBytes, GivenUp, Look, Looked, Minion, MinionClient},
     wire::{
         Accepted, Address, ByteStream, Client, Greeting, Identity, Listener, ServiceKind, answer,
         channel, dial, serve, within,
@@ -73,6 +73,26 @@ impl Minion for Source {
 
     async fn whoami(self, _: Context) -> Option<MinionId> {
         None
+    }
+
+    async fn look(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+        _: Look,
+    ) -> Result<Looked, BlockError> {
+        Err(BlockError::NotHere(block))
+    }
+
+    async fn held(
+        self,
+        _: Context,
+        _: Capability,
+        _: BlockId,
+        _: u32,
+    ) -> Result<Vec<ReplicaState>, BlockError> {
+        Ok(Vec::new())
     }
 }
 

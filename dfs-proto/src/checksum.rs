@@ -21,6 +21,13 @@ impl Crc32c {
         }
         Crc32c(u32::try_from(digest.finalize()).expect("CRC-32 has 32 bits"))
     }
+
+    /// The checksum of what this is of, and then `len` bytes of which `next` is.
+    pub fn then(self, next: Crc32c, len: u64) -> Crc32c {
+        let (first, next) = (u64::from(self.0), u64::from(next.0));
+        let sum = crc_fast::checksum_combine(crc_fast::CrcAlgorithm::Crc32Iscsi, first, next, len);
+        Crc32c(u32::try_from(sum).expect("CRC-32 has 32 bits"))
+    }
 }
 
 impl fmt::Debug for Crc32c {
@@ -40,5 +47,13 @@ mod tests {
             Crc32c::of_parts([&b"1234"[..], b"56789"]),
             Crc32c(0xe306_9283)
         );
+    }
+
+    #[test]
+    fn sums_of_parts_make_that_of_the_whole() {
+        let (first, next) = (Crc32c::of(b"1234"), Crc32c::of(b"56789"));
+        assert_eq!(first.then(next, 5), Crc32c(0xe306_9283));
+        assert_eq!(Crc32c::of(&[]).then(first, 4), first);
+        assert_eq!(first.then(Crc32c::of(&[]), 0), first);
     }
 }

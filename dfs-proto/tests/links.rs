@@ -7,7 +7,7 @@ use dfs_proto::{
     error::BlockError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     payload::{Gathered, Payload},
-    service::{Append, Appended, BlockBytes, GivenUp, Minion, MinionClient},
+    service::{Append, Appended, BlockBytes, GivenUp, Look, Looked, Minion, MinionClient},
     wire::{
         Address, Client, DialError, Dialed, Greeting, Identity, Listener, ServiceKind, answer,
         channel, dial, serve, within,
@@ -73,6 +73,26 @@ impl Minion for Echo {
 
     async fn whoami(self, _: Context) -> Option<MinionId> {
         Some(MinionId(3))
+    }
+
+    async fn look(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+        _: Look,
+    ) -> Result<Looked, BlockError> {
+        Err(BlockError::NotHere(block))
+    }
+
+    async fn held(
+        self,
+        _: Context,
+        _: Capability,
+        _: BlockId,
+        _: u32,
+    ) -> Result<Vec<ReplicaState>, BlockError> {
+        Ok(Vec::new())
     }
 }
 

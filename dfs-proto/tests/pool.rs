@@ -4,7 +4,7 @@ use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId},
-    service::{Append, Appended, BlockBytes, GivenUp, Minion, MinionClient},
+    service::{Append, Appended, BlockBytes, GivenUp, Look, Looked, Minion, MinionClient},
     wire::{
         Accepted, Address, DialError, Identity, Listener, Pool, PoolSettings, answer, channel,
         serve, within,
@@ -77,6 +77,26 @@ impl Minion for Named {
 
     async fn whoami(self, _: Context) -> Option<MinionId> {
         Some(self.minion)
+    }
+
+    async fn look(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+        _: Look,
+    ) -> Result<Looked, BlockError> {
+        Err(BlockError::NotHere(block))
+    }
+
+    async fn held(
+        self,
+        _: Context,
+        _: Capability,
+        _: BlockId,
+        _: u32,
+    ) -> Result<Vec<ReplicaState>, BlockError> {
+        Ok(Vec::new())
     }
 }
 

@@ -6,7 +6,7 @@ use dfs_proto::{
     error::BlockError,
     id::{BlockId, MinionId},
     payload::Gathered,
-    service::{Append, Appended, BlockBytes, GivenUp, Minion},
+    service::{Append, Appended, BlockBytes, GivenUp, Look, Looked, Minion},
 };
 use parking_lot::Mutex;
 use std::{
@@ -211,5 +211,25 @@ impl Minion for Served {
 
     async fn whoami(self, _: Context) -> Option<MinionId> {
         Some(self.0.id)
+    }
+
+    async fn look(
+        self,
+        _: Context,
+        _: Capability,
+        block: BlockId,
+        _: Look,
+    ) -> Result<Looked, BlockError> {
+        Err(BlockError::NotHere(block))
+    }
+
+    async fn held(
+        self,
+        _: Context,
+        _: Capability,
+        _: BlockId,
+        _: u32,
+    ) -> Result<Vec<ReplicaState>, BlockError> {
+        Ok(Vec::new())
     }
 }

@@ -6,10 +6,12 @@
 //! block; the daemons make them on threads of their own. Names are relative to the directory and
 //! may have one folder in front (`blocks/000000000000002a`).
 
+mod broken;
 mod real;
 mod simulated;
 mod syscalls;
 
+pub use broken::is_broken;
 pub use real::RealDisk;
 pub use simulated::{Crash, Fault, SimulatedDisk};
 

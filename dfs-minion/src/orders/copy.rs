@@ -121,7 +121,7 @@ async fn already(store: &Arc<Store>, target: &Target) -> Result<Option<ReplicaSt
         return Ok(None);
     };
     if there.sealed && there.length == target.length {
-        let verified = store.verify(target.block).await?;
+        let verified = store.look(target.block, true).await?.replica;
         if !verified.damaged {
             return Ok(Some(verified));
         }
@@ -141,7 +141,7 @@ async fn finish(
         let GivenUp { count, ranges } = given_up;
         store.punch(target.block, count, ranges).await?;
     }
-    let there = store.verify(target.block).await?;
+    let there = store.look(target.block, true).await?.replica;
     match there.damaged {
         true => Err(Uncopied::NotReadBack),
         false => Ok(there),

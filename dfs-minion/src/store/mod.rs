@@ -7,6 +7,7 @@ mod buffers;
 mod drive;
 mod holes;
 mod index;
+mod look;
 mod open;
 mod opened;
 mod read;

@@ -9,19 +9,14 @@ use super::{
     index::Span,
     opened::Opened,
     recover,
-    shelf::{Store, on_drive},
+    shelf::Store,
 };
 use crate::format::{PIECE_HEADER_BYTES, PieceHeader};
 use bytes::Bytes;
-use dfs_host::disk::DiskFile;
+use dfs_host::disk::{DiskFile, is_broken};
 use dfs_proto::{
-    block::{Piece, ReplicaState},
-    checksum::Crc32c,
-    error::BlockError,
-    extent::PIECE_BYTES_MAX,
-    id::BlockId,
-    payload::Gathered,
-    service::BlockBytes,
+    block::Piece, checksum::Crc32c, error::BlockError, extent::PIECE_BYTES_MAX, id::BlockId,
+    payload::Gathered, service::BlockBytes,
 };
 use std::{io, sync::Arc};
 use tokio::sync::oneshot;
@@ -62,7 +57,7 @@ impl Store {
                     room = buffer.give_back();
                 }
                 got => {
-                    let read = fetched(got, buffer.freeze(), id, span);
+                    let read = self.fetched(got, buffer.freeze(), &block, span);
                     return self.judge_read(&block, length, (start, end), read);
                 }
             }
@@ -110,33 +105,24 @@ impl Store {
         let (file, span) = place.ok_or(DamagedAt(start))?;
         let mut buffer = self.buffers.take(span.file_bytes, room);
         let got = file.read_at(buffer.bytes(), span.position);
-        fetched(got, buffer.freeze(), block.id, span)
+        self.fetched(got, buffer.freeze(), block, span)
     }
 
-    /// Reads all of a sealed block from the disk, and marks it as damaged if it is; a block that is not
-    /// sealed is refused.
-    pub(crate) async fn verify(self: &Arc<Self>, id: BlockId) -> Result<ReplicaState, BlockError> {
-        let block = self.block(id).ok_or(BlockError::NotHere(id))?;
-        block.in_service()?;
-        self.given_up(id)?;
-        let (store, there) = (Arc::clone(self), Arc::clone(&block));
-        let rotten = on_drive(&block.drive, id, move || {
-            let opened = store.opened.get(there.id);
-            let opened = opened.or_else(|| store.open_sealed(&there))?;
-            let given_up = |start, end| there.has_given_up(start, end);
-            match recover::first_rotten(&*opened.file, there.id, &opened.index, given_up) {
-                Ok(rotten) => rotten,
-                Err(error) => {
-                    tracing::warn!(block = there.id.0, %error, "a read failed");
-                    Some(0)
-                }
+    /// What a read of a span came to.
+    fn fetched(
+        &self,
+        got: io::Result<usize>,
+        bytes: Bytes,
+        block: &Block,
+        span: Span,
+    ) -> Result<BlockBytes, DamagedAt> {
+        match got {
+            Ok(got) => unpack(block.id, span, &bytes.slice(..got)),
+            Err(error) => {
+                self.note_failed_read(block, &error);
+                Err(DamagedAt(span.start))
             }
-        });
-        let there = block.clone();
-        if rotten.await?.is_some() && !there.is_gone() {
-            self.note_damage(&there);
         }
-        block.replica().ok_or(BlockError::NotHere(id))
     }
 
     /// Opens the file of a sealed block and reads its index; `None` if that cannot be done. Blocks.
@@ -166,7 +152,7 @@ impl Store {
                 Some(opened)
             }
             Err(error) => {
-                tracing::warn!(block = block.id.0, %error, "a sealed block cannot be opened");
+                self.note_failed_read(block, &error);
                 None
             }
         }
@@ -200,6 +186,15 @@ impl Store {
         })
     }
 
+    /// Notes an error in a read or an opening: if it is the disk's, that is out of service.
+    pub(super) fn note_failed_read(&self, block: &Block, error: &io::Error) {
+        if is_broken(error) {
+            block.drive.fail(&format!("a read failed: {error}"));
+        } else {
+            tracing::warn!(block = block.id.0, %error, "a block cannot be read");
+        }
+    }
+
     /// Remembers that a replica is damaged, to be told with the next beat.
     pub(crate) fn note_damage(&self, block: &Block) {
         if block.mark_damaged() {
@@ -223,22 +218,6 @@ impl Block {
             });
         }
         Ok(state.length)
-    }
-}
-
-/// What a read of a span came to.
-fn fetched(
-    got: io::Result<usize>,
-    bytes: Bytes,
-    block: BlockId,
-    span: Span,
-) -> Result<BlockBytes, DamagedAt> {
-    match got {
-        Ok(got) => unpack(block, span, &bytes.slice(..got)),
-        Err(error) => {
-            tracing::warn!(block = block.0, %error, "a read failed");
-            Err(DamagedAt(span.start))
-        }
     }
 }
 

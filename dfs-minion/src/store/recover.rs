@@ -12,7 +12,7 @@ use crate::format::{
     TRAILER_BYTES, Trailer, decode_index,
 };
 use dfs_host::disk::DiskFile;
-use dfs_proto::{checksum::Crc32c, extent::PIECE_BYTES_MAX, id::BlockId};
+use dfs_proto::{block::Piece, checksum::Crc32c, extent::PIECE_BYTES_MAX, id::BlockId};
 use std::io;
 
 /// What was found in a block file.
@@ -103,39 +103,39 @@ pub(crate) fn scan(
     })
 }
 
-/// Reads the pieces of a sealed block from the disk, but for those that `lies_in` what was given up,
-/// and says where the first is that is not what was written.
-pub(crate) fn first_rotten(
-    file: &dyn DiskFile,
-    block: BlockId,
-    index: &Index,
-    is_given_up: impl Fn(u32, u32) -> bool,
-) -> io::Result<Option<u32>> {
-    let end = index.position_end();
-    file.forget_cached(0, end);
-    let mut scan = Scan {
-        window: Window::new(file, end),
-        block,
-        index: Index::default(),
-        bad: Vec::new(),
-        synced: index.length(),
-    };
-    let ends = index.starts().iter().skip(1).copied();
-    for (start, upto) in index.starts().iter().zip(ends.chain([index.length()])) {
-        let at = scan.index.position_end();
-        scan.index.push(upto - start);
-        if is_given_up(*start, upto) {
-            continue;
-        }
-        let right = |(header, whole): (PieceHeader, bool)| {
-            let piece = header.piece;
-            whole && (piece.block_offset, piece.block_end()) == (*start, upto)
-        };
-        if !scan.piece_at(at)?.is_some_and(right) {
-            return Ok(Some(*start));
-        }
+/// Reads the pieces of a block that are known, from the disk.
+pub(super) struct Walk<'a>(Scan<'a>);
+
+impl<'a> Walk<'a> {
+    /// Begins before the first, with nothing of the file in memory up to `end`.
+    pub(super) fn new(file: &'a dyn DiskFile, block: BlockId, end: u64) -> Walk<'a> {
+        file.forget_cached(0, end);
+        Walk(Scan {
+            window: Window::new(file, end),
+            block,
+            index: Index::default(),
+            bad: Vec::new(),
+            synced: 0,
+        })
     }
-    Ok(None)
+
+    /// Goes on behind the next piece, which is not read.
+    pub(super) fn pass(&mut self, len: u32) {
+        self.0.index.push(len);
+    }
+
+    /// The next piece, of `len` bytes, if it is there and whole.
+    pub(super) fn next(&mut self, len: u32) -> io::Result<Option<Piece>> {
+        let at = self.0.index.position_end();
+        let start = self.0.index.length();
+        self.0.index.push(len);
+        let found = self.0.piece_at(at)?;
+        Ok(found.and_then(|(header, whole)| {
+            let piece = header.piece;
+            let right = whole && piece.block_offset == start && piece.len == len;
+            right.then_some(piece)
+        }))
+    }
 }
 
 struct Scan<'a> {

@@ -8,6 +8,7 @@ use super::{
 };
 use dfs_host::disk::{Crash, Disk, Fault, SimulatedDisk};
 use dfs_proto::{
+    checksum::Crc32c,
     error::BlockError,
     id::{BlockId, SessionId},
 };
@@ -163,19 +164,97 @@ fn a_failed_sync_ends_the_service_of_the_disk() {
 }
 
 #[test]
-fn a_failed_write_ends_it_too_and_a_failed_read_is_damage() {
+fn a_failed_write_or_read_ends_it_too() {
     runtime().block_on(async {
-        let (world, block) = filled(4).await;
-        let length = world.expected[&block].length;
-        world.disk.fail_after(1, Fault::ReadError);
-        let read = world.read(block, 0, length).await;
-        assert_eq!(read, Err(BlockError::Damaged { block, offset: 0 }));
-        assert_eq!(world.store.take_changed(10), [block]);
-        assert!(world.store.replica(block).expect("there").damaged);
-        world.disk.fail_after(1, Fault::WriteError);
-        let failed = world.append(block, length, &[9], false).await;
-        assert_eq!(failed, Err(BlockError::DiskFailed(block)));
-        assert!(world.store.drives()[0].failed().is_some());
+        for fault in [Fault::ReadError, Fault::WriteError] {
+            let (world, block) = filled(4).await;
+            let length = world.expected[&block].length;
+            world.disk.fail_after(1, fault);
+            let failed = match fault {
+                Fault::ReadError => world.read(block, 0, length).await.map(drop),
+                _ => world.append(block, length, &[9], false).await.map(drop),
+            };
+            assert_eq!(failed, Err(BlockError::DiskFailed(block)));
+            let later = world.read(block, 0, length).await;
+            assert_eq!(later, Err(BlockError::DiskFailed(block)));
+            assert!(world.store.drives()[0].failed().is_some());
+            assert_eq!(world.store.replica(block), None);
+        }
+    });
+}
+
+#[test]
+fn a_look_finds_what_is_not_what_was_written() {
+    runtime().block_on(async {
+        type Damage = fn(&World, &str);
+        let damages: [(bool, Damage); 3] = [
+            (false, |world, file| {
+                world.disk.flip(file, 64 + 64 + 5, 1).expect("there")
+            }),
+            (true, |world, file| {
+                let file = world.disk.open(file).expect("there");
+                file.set_len(file.len().expect("open") / 2).expect("cut");
+            }),
+            (true, |world, file| world.disk.remove(file).expect("there")),
+        ];
+        for sealed in [false, true] {
+            for (quick_finds_it, damage) in damages {
+                let (world, block) = filled(7).await;
+                let length = world.expected[&block].length;
+                if sealed {
+                    world.store.seal(block, length).await.expect("sealed");
+                }
+                for read in [false, true] {
+                    let looked = world.store.look(block, read).await.expect("there");
+                    assert!(!looked.replica.damaged && looked.payload.is_some() == read);
+                    let sum = Crc32c::of(&content(block, 0, length));
+                    assert!(looked.payload.is_none_or(|found| found == sum));
+                }
+                damage(&world, &file_name(block));
+                let quick = world.store.look(block, false).await.expect("known");
+                assert_eq!(quick.replica.damaged, quick_finds_it, "sealed: {sealed}");
+                let looked = world.store.look(block, true).await.expect("known");
+                assert!(looked.replica.damaged && looked.payload.is_none());
+                assert_eq!(world.store.take_changed(10), [block]);
+                assert!(world.store.drives()[0].failed().is_none());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_look_at_what_is_being_written_finds_nothing_wrong() {
+    runtime().block_on(async {
+        let (world, block) = filled(8).await;
+        let mut length = world.expected[&block].length;
+        let store = Arc::clone(&world.store);
+        let looking = tokio::spawn(async move {
+            let mut looks = 0;
+            loop {
+                match store.look(block, true).await {
+                    Ok(looked) => assert!(!looked.replica.damaged, "{looked:?}"),
+                    Err(BlockError::NotHere(_)) => return looks,
+                    Err(error) => panic!("{error}"),
+                }
+                looks += 1;
+                tokio::task::yield_now().await;
+            }
+        });
+        for _ in 0..200 {
+            world
+                .append(block, length, &[700], true)
+                .await
+                .expect("written");
+            length += 700;
+        }
+        world.store.seal(block, length - 700).await.expect("sealed");
+        world
+            .store
+            .punch(block, 1, vec![(0, length / 2)])
+            .await
+            .expect("punched");
+        world.store.drop_blocks(&[block]).await.expect("dropped");
+        assert!(looking.await.expect("found nothing") > 0);
     });
 }
 

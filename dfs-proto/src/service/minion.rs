@@ -2,6 +2,7 @@
 
 use crate::{
     block::{Capability, Piece, ReplicaState},
+    checksum::Crc32c,
     error::BlockError,
     id::{BlockId, MinionId, SessionId},
     payload::{Gathered, Payload},
@@ -60,6 +61,29 @@ pub struct GivenUp {
     pub ranges: Vec<(u32, u32)>,
 }
 
+/// How closely a replica is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Look {
+    /// Every byte is read from the disk and verified; else only that the file is there, as long as it
+    /// should be, and says itself where its pieces are.
+    pub read: bool,
+    /// It makes no way for others.
+    pub hurry: bool,
+}
+
+/// What a look at a replica found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Looked {
+    /// The replica. Damage that was found is in it, and is told to the master as any other.
+    pub replica: ReplicaState,
+    /// The checksum of its payload without what was given up, if all was read and is whole. Of two
+    /// replicas that are equally long, and have given up the same, it is the same.
+    pub payload: Option<Crc32c>,
+}
+
+/// Replicas in one answer of [`Minion::held`], at the most.
+pub const HELD_PER_ANSWER_MAX: u32 = 4096;
+
 /// What a client, or the minion before in a chain, asks of a minion.
 #[tarpc::service(derive = [Serialize, Deserialize])]
 pub trait Minion {
@@ -86,4 +110,16 @@ pub trait Minion {
 
     /// What was given up of a sealed block here, for whoever copies it.
     async fn given_up(capability: Capability, block: BlockId) -> Result<GivenUp, BlockError>;
+
+    /// Looks whether the replica of a block is what it should be, from its file and not from memory.
+    /// Takes its turn in the budget of work that nobody waits for: a deadline of minutes is right.
+    async fn look(capability: Capability, block: BlockId, look: Look)
+    -> Result<Looked, BlockError>;
+
+    /// At most `limit` replicas of blocks after `after` that are here, in the order of their ids.
+    async fn held(
+        capability: Capability,
+        after: BlockId,
+        limit: u32,
+    ) -> Result<Vec<ReplicaState>, BlockError>;
 }

@@ -11,5 +11,5 @@ pub use admin::{
 };
 pub use control::{Control, ControlClient, ControlRequest, ControlResponse};
 pub use master::{Master, MasterClient, MasterRequest, MasterResponse};
-pub use minion::{Append, Appended, BlockBytes, GivenUp};
+pub use minion::{Append, Appended, BlockBytes, GivenUp, HELD_PER_ANSWER_MAX, Look, Looked};
 pub use minion::{Minion, MinionClient, MinionRequest, MinionResponse};

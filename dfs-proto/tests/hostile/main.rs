@@ -11,7 +11,8 @@ use dfs_proto::{
     payload::{Gathered, Payload},
     service::{
         AdminRequest, AdminResponse, Append, Appended, BlockBytes, ControlRequest, ControlResponse,
-        GivenUp, MasterRequest, MasterResponse, Minion, MinionRequest, MinionResponse,
+        GivenUp, Look, Looked, MasterRequest, MasterResponse, Minion, MinionRequest,
+        MinionResponse,
     },
     wire::{FRAME_BYTES_MAX, Framed, Incoming, Link, Outgoing, answer, channel, transport, within},
 };
@@ -90,6 +91,26 @@ impl Minion for Deaf {
 
     async fn whoami(self, _: tarpc::context::Context) -> Option<MinionId> {
         None
+    }
+
+    async fn look(
+        self,
+        _: tarpc::context::Context,
+        _: Capability,
+        block: BlockId,
+        _: Look,
+    ) -> Result<Looked, BlockError> {
+        Err(BlockError::NotHere(block))
+    }
+
+    async fn held(
+        self,
+        _: tarpc::context::Context,
+        _: Capability,
+        _: BlockId,
+        _: u32,
+    ) -> Result<Vec<ReplicaState>, BlockError> {
+        Ok(Vec::new())
     }
 }
 
