@@ -321,6 +321,7 @@ fn assemble(
         desk: parking_lot::Mutex::new(Desk::of(boot)),
         measures: Default::default(),
         heals: Default::default(),
+        checks: Default::default(),
         survey: Default::default(),
         reserve: parking_lot::Mutex::new(reserve),
         damaged: Default::default(),

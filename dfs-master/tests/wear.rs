@@ -4,6 +4,7 @@
 
 use dfs_master::engine::{
     apply::{Machine, Settings, Storage},
+    audit::{Faults, audit},
     check::check,
     command::{Act, Command, Grant, Move, Outcome, Position, ReplicaNews, RewriteStep},
     reader::{Cut, Holes, Reader, moves},
@@ -511,7 +512,10 @@ impl World {
 
     fn is_right(&self) {
         self.files_are_right();
-        assert_eq!(check(&self.reader().view_tables()), Ok(Vec::new()));
+        let reader = self.reader();
+        assert_eq!(check(&reader.view_tables()), Ok(Vec::new()));
+        let audited = audit(&reader.view_tables(), &mut |_| true);
+        assert_eq!(audited, Ok(Faults::default()));
         let alive = self.alive();
         for (block, holes) in &self.punched {
             for (from, to) in &holes.ranges {

@@ -11,6 +11,7 @@ pub use crate::tables::{
 use crate::{
     blocks::{reclaim, replicas, seal, space, wear},
     engine::{
+        audit::mend,
         command::{Act, Command, Outcome, Position, RewriteStep},
         operate::operate,
         reader::Reader,
@@ -124,6 +125,12 @@ impl Machine {
         self.tables.install(rows)
     }
 
+    /// The tables themselves, for tests that damage them.
+    #[cfg(test)]
+    pub(in crate::engine) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
     /// The other side: reads what was applied, from any thread.
     pub fn reader(&self) -> Reader {
         Reader::of(self.tables.clone())
@@ -233,6 +240,12 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
             session,
             step,
         } => rewrite(txn, now, (*session, *block), step),
+        Act::Mend(mends) => {
+            for one in mends {
+                mend(txn, now, one)?;
+            }
+            Ok(Outcome::Done)
+        }
         Act::Change { .. } => unreachable!("changes of sessions are carried out once, elsewhere"),
     }
 }

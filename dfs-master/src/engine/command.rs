@@ -6,6 +6,7 @@
 
 pub use crate::{
     blocks::{replicas::ReplicaNews, seal::Measured, wear::Move},
+    engine::audit::Mend,
     tables::rows::PositionRow as Position,
 };
 use dfs_proto::{
@@ -157,6 +158,9 @@ pub enum Act {
         /// Which.
         minion: MinionId,
     },
+    /// Puts right what a check of the tables found; what is not so any more is passed over. Answered
+    /// with `Done`.
+    Mend(Vec<Mend>),
 }
 
 /// A step of a rewrite.
@@ -227,7 +231,8 @@ impl Command {
             | Act::RemoveMinion { .. }
             | Act::SealMeasured { .. }
             | Act::Reclaim { .. }
-            | Act::Quota { .. } => true,
+            | Act::Quota { .. }
+            | Act::Mend(_) => true,
             Act::Change { change, .. } => {
                 matches!(change, Change::Sync | Change::Commit { durable: true, .. })
             }

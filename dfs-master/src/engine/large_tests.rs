@@ -3,7 +3,11 @@
 use super::*;
 use crate::{
     blocks::extents::AT_ONCE_MAX,
-    engine::{check::check, command::Grant},
+    engine::{
+        audit::{Faults, audit},
+        check::check,
+        command::Grant,
+    },
 };
 use dfs_proto::{
     attr::SetAttr,
@@ -55,7 +59,10 @@ impl Bench {
     }
 
     fn is_right(&self) {
-        assert_eq!(check(&self.machine.reader().view_tables()), Ok(Vec::new()));
+        let reader = self.machine.reader();
+        assert_eq!(check(&reader.view_tables()), Ok(Vec::new()));
+        let audited = audit(&reader.view_tables(), &mut |_| true);
+        assert_eq!(audited, Ok(Faults::default()));
     }
 
     /// A file of many extents that cannot be joined, of one byte each, 10 bytes apart.

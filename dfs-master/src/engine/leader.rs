@@ -8,6 +8,7 @@
 use crate::{
     cluster::{Copies, Patience, Roster, logical_bytes},
     engine::{
+        audit::Runs,
         command::{Act, Outcome},
         ids::Ids,
         proposer::Proposer,
@@ -90,6 +91,8 @@ pub struct Leader {
     pub rewrites: Mutex<Rewrites>,
     /// The blocks that want copies, and the copies under way.
     pub heals: Mutex<Heals>,
+    /// Checks of the tables.
+    pub checks: Runs,
     /// The survey.
     pub survey: Mutex<Survey>,
     /// The reserve of the master's disk.

@@ -1,6 +1,7 @@
 //! The engine: every change as a command, applied in order by one owner.
 
 pub mod apply;
+pub mod audit;
 pub mod check;
 pub mod command;
 pub mod ids;

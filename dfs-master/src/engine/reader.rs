@@ -8,7 +8,7 @@ pub use crate::tables::rows::{
 };
 pub use crate::{
     blocks::wear::{Cut, Holes, moves},
-    tables::txn::Snapshot,
+    tables::txn::{Snapshot, Stored},
 };
 use crate::{
     blocks::{
@@ -23,7 +23,8 @@ use crate::{
         damage::Damage,
         key::{Key, KeyRange, all},
         rows::{
-            BootsRow, FilesystemRow, HolesRow, OpenRow, TotalsRow, UnusedRow, WornRow, WritingRow,
+            BootsRow, FilesystemRow, HolesRow, OpenRow, TotalsRow, UnusedRow, UseRow, WornRow,
+            WritingRow,
         },
         txn::{Direction, Rows, Tables, View as TablesView},
     },
@@ -106,6 +107,16 @@ impl Reader {
     /// Everything as of the last checkpoint, as an engine-neutral stream of rows.
     pub fn snapshot(&self) -> Result<Snapshot, FsError> {
         Ok(self.tables.snapshot()?)
+    }
+
+    /// Waits until no checkpoint is being written. Blocks.
+    pub fn await_checkpoint(&self) {
+        self.tables.settle();
+    }
+
+    /// The tables as of their last checkpoint, for whoever reads all of them.
+    pub fn stored(&self) -> Result<Stored, Damage> {
+        self.tables.stored()
     }
 
     /// The file system; `None` before `Format`.
@@ -221,6 +232,24 @@ impl Reader {
     /// Bytes of a block that some file consists of.
     pub fn live_bytes(&self, block: BlockId) -> Result<u32, FsError> {
         Ok(space::live_bytes(&self.tables.view(), block)?)
+    }
+
+    /// The end of the last byte of a block that some file consists of.
+    pub fn named_end(&self, block: BlockId) -> Result<u32, FsError> {
+        Ok(space::named_end(&self.tables.view(), block)?)
+    }
+
+    /// Some of the files that consist of bytes of a block.
+    pub fn users(&self, block: BlockId, limit: usize) -> Result<Vec<InodeId>, FsError> {
+        let range = all::uses(block).prefix();
+        let view = self.tables.view();
+        let mut inodes = view.page(range, limit, |key, _: UseRow| match key {
+            Key::Use { inode, .. } => inode,
+            _ => unreachable!("the range is of uses"),
+        })?;
+        inodes.sort_unstable();
+        inodes.dedup();
+        Ok(inodes)
     }
 
     /// What is alive of a block, in the order in which it is to stand in a new one.

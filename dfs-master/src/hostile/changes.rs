@@ -3,6 +3,7 @@
 use super::Verdict;
 use crate::engine::{
     apply::{Machine, MemoryTables, Settings, Storage},
+    audit::{Faults, audit},
     check::check,
     command::{Act, Command, Grant, Outcome, Position},
 };
@@ -37,6 +38,8 @@ pub fn changes(bytes: &[u8]) -> Verdict {
     let reader = bench.machine.reader();
     let found = check(&reader.view_tables()).expect("no damage");
     assert_eq!(found, []);
+    let audited = audit(&reader.view_tables(), &mut |_| true);
+    assert_eq!(audited, Ok(Faults::default()));
     match (refused, rest.len() == bytes.len()) {
         (Some(error), _) => Err(error.to_string()),
         (None, true) => Err("no change".to_owned()),

@@ -87,6 +87,13 @@ impl Desk {
             .is_some_and(|waiting| waiting.contains_key(&block))
     }
 
+    /// The minions for which an order for this block waits.
+    pub fn minions_of(&self, block: BlockId) -> Vec<MinionId> {
+        let all = self.waiting.iter();
+        let of_it = all.filter(|(_, waiting)| waiting.contains_key(&block));
+        of_it.map(|(minion, _)| *minion).collect()
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.values().map(BTreeMap::len).sum()
@@ -121,6 +128,8 @@ mod tests {
         assert_eq!(desk.finish(minion, &done(&orders[0])), None, "an older one");
         let newer = desk.for_minion(minion);
         assert!(newer[0].number > orders[0].number && newer[0].term == 7);
+        assert_eq!(desk.minions_of(block), [minion]);
+        assert_eq!(desk.minions_of(BlockId(8)), []);
         assert_eq!(
             desk.finish(MinionId(2), &done(&newer[0])),
             None,

@@ -24,7 +24,7 @@ const BEAT_INTERVAL_MS: u32 = 1000;
 /// Rows compared with a report at a time.
 const PAGE: usize = 1024;
 
-type News = Vec<(BlockId, MinionId, ReplicaNews)>;
+pub(super) type News = Vec<(BlockId, MinionId, ReplicaNews)>;
 
 /// The service that minions call.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ impl ControlService {
         }
     }
 
-    async fn tell(&self, news: News) -> Result<(), FsError> {
+    pub(super) async fn tell(&self, news: News) -> Result<(), FsError> {
         if news.is_empty() {
             return Ok(());
         }
@@ -111,7 +111,7 @@ impl ControlService {
         }
     }
 
-    fn act_on(
+    pub(super) fn act_on(
         &self,
         minion: MinionId,
         block: BlockId,
@@ -135,7 +135,7 @@ impl ControlService {
         Ok(())
     }
 
-    fn compare(
+    pub(super) fn compare(
         &self,
         minion: MinionId,
         replicas: &[ReplicaState],

@@ -456,6 +456,10 @@ pub mod all {
     pub fn dirents() -> KeyBytes {
         KeyBytes::of(b'D')
     }
+    /// The entries of one directory, by name.
+    pub fn entries(parent: InodeId) -> KeyBytes {
+        KeyBytes::of(b'D').u64(parent.0)
+    }
     /// The directory entries of all directories, by cookie.
     pub fn listings() -> KeyBytes {
         KeyBytes::of(b'N')
@@ -463,6 +467,10 @@ pub mod all {
     /// The entries of one directory, by cookie.
     pub fn listing(parent: InodeId) -> KeyBytes {
         KeyBytes::of(b'N').u64(parent.0)
+    }
+    /// The inline bytes of one file.
+    pub fn inline(inode: InodeId) -> KeyBytes {
+        KeyBytes::of(b'F').u64(inode.0)
     }
     /// All extended attributes.
     pub fn every_xattr() -> KeyBytes {

@@ -14,6 +14,7 @@ mod ranges;
 
 use dfs_master::engine::{
     apply::{Machine, Settings, Storage},
+    audit::{Faults, audit},
     check::check,
     command::{Act, Command, Grant, Outcome, Position},
     reader::Reader,
@@ -304,8 +305,11 @@ impl Pair {
         let totals = self.reader().totals().expect("reads");
         assert_eq!(totals.inodes, self.plain.inodes.len() as u64);
         self.plain.compare_quotas(&self.reader());
-        let found = check(&self.reader().view_tables()).expect("reads");
+        let reader = self.reader();
+        let found = check(&reader.view_tables()).expect("reads");
         assert_eq!(found, Vec::new());
+        let audited = audit(&reader.view_tables(), &mut |_| true);
+        assert_eq!(audited, Ok(Faults::default()));
     }
 
     /// Closes the machine well, or kills it: then it begins from its last checkpoint, and what the

@@ -2,9 +2,12 @@
 
 use crate::{
     attr::Attr,
+    block::ReplicaState,
     error::FsError,
-    id::{FilesystemId, InodeId, MinionId, SessionId},
+    id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     minion::{DiskState, Liveness},
+    service::check::{BlockRecord, TablesCheck, TablesWish},
+    session::BadReplica,
     view::{Cookie, Layout, Limits, Listing, Space},
 };
 use bytes::Bytes;
@@ -176,4 +179,22 @@ pub trait Admin {
     /// not known to be dead; also where blocks have no copy on others, unless `lose` says that they
     /// are given up.
     async fn remove_minion(minion: MinionId, lose: bool) -> Result<(), FsError>;
+
+    /// At most `limit` blocks after `after`, in the order of their ids.
+    async fn blocks(after: BlockId, limit: u32) -> Result<Vec<BlockRecord>, FsError>;
+
+    /// These blocks, as far as they are known.
+    async fn blocks_of(blocks: Vec<BlockId>) -> Result<Vec<BlockRecord>, FsError>;
+
+    /// Replicas that are damaged, or not where they should be: they are looked after now, by the same
+    /// rules as if their minions had told of them.
+    async fn heal(bad: Vec<BadReplica>) -> Result<(), FsError>;
+
+    /// What a minion holds and should not, perhaps: by the rules for what it reports itself it is
+    /// ordered to drop it, or it counts. What an order waits for there is passed over.
+    async fn compare(minion: MinionId, held: Vec<ReplicaState>) -> Result<(), FsError>;
+
+    /// Checks the tables in the background, as of one moment, and says how far that is; hangs for a
+    /// second at the most. Ends when nobody asks for 30 s.
+    async fn check_tables(wish: TablesWish) -> Result<TablesCheck, FsError>;
 }

@@ -1,6 +1,7 @@
 //! The four tarpc services of a cluster, one file each.
 
 mod admin;
+mod check;
 mod control;
 mod master;
 mod minion;
@@ -8,6 +9,10 @@ mod minion;
 pub use admin::{Admin, AdminClient, AdminRequest, AdminResponse};
 pub use admin::{
     Alarm, Healing, MinionStatus, QUOTAS_PER_ANSWER_MAX, QuotaStatus, SessionStatus, Status,
+};
+pub use check::{
+    BLOCKS_PER_ANSWER_MAX, BlockRecord, ReplicaRecord, Standing, TableFault, TablesCheck,
+    TablesWish,
 };
 pub use control::{Control, ControlClient, ControlRequest, ControlResponse};
 pub use master::{Master, MasterClient, MasterRequest, MasterResponse};

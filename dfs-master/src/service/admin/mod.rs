@@ -1,5 +1,6 @@
 //! `dfs` -> master.
 
+mod check;
 mod health;
 mod minions;
 mod quota;
@@ -8,10 +9,15 @@ use crate::{engine::leader::Leader, repair::Healed};
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
+    block::ReplicaState,
     error::FsError,
-    id::{InodeId, MinionId, SessionId},
+    id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
-    service::{Admin, Healing, MinionStatus, QuotaStatus, SessionStatus, Status},
+    service::{
+        Admin, BlockRecord, Healing, MinionStatus, QuotaStatus, SessionStatus, Status, TablesCheck,
+        TablesWish,
+    },
+    session::BadReplica,
     view::{Content, Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Limits, Listing},
 };
 use health::{Health, alarms};
@@ -241,5 +247,39 @@ impl Admin for AdminService {
 
     async fn remove_minion(self, _: Context, minion: MinionId, lose: bool) -> Result<(), FsError> {
         minions::remove(&self.leader, minion, lose).await
+    }
+
+    async fn blocks(
+        self,
+        _: Context,
+        after: BlockId,
+        limit: u32,
+    ) -> Result<Vec<BlockRecord>, FsError> {
+        check::blocks(&self.leader, after, limit).await
+    }
+
+    async fn blocks_of(
+        self,
+        _: Context,
+        blocks: Vec<BlockId>,
+    ) -> Result<Vec<BlockRecord>, FsError> {
+        check::blocks_of(&self.leader, blocks).await
+    }
+
+    async fn heal(self, _: Context, bad: Vec<BadReplica>) -> Result<(), FsError> {
+        check::heal(&self.leader, bad).await
+    }
+
+    async fn compare(
+        self,
+        _: Context,
+        minion: MinionId,
+        held: Vec<ReplicaState>,
+    ) -> Result<(), FsError> {
+        check::compare(&self.leader, minion, held).await
+    }
+
+    async fn check_tables(self, _: Context, wish: TablesWish) -> Result<TablesCheck, FsError> {
+        check::tables(&self.leader, wish).await
     }
 }

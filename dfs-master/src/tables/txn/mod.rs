@@ -23,5 +23,5 @@ mod transaction;
 pub use memory::MemoryTables;
 pub use read::{Direction, Each, Read, Rows};
 pub use snapshot::{Snapshot, SnapshotRows};
-pub use store::{Settings, Storage, Tables, View};
+pub use store::{Settings, Storage, Stored, Tables, View};
 pub use transaction::Txn;

@@ -248,6 +248,12 @@ impl Tables {
         Ok(Snapshot::new(view, position))
     }
 
+    /// Everything as of the last checkpoint, to be read for as long as it takes: changes go on above
+    /// it, and checkpoints beside it, in a file that grows meanwhile.
+    pub fn stored(&self) -> Result<Stored, Damage> {
+        self.0.base.view().map(Stored)
+    }
+
     /// Replaces everything by the rows of a snapshot, and gives the position that it is as of. On
     /// an error, nothing has changed.
     pub fn install(&self, from: &mut dyn io::Read) -> Result<PositionRow, Damage> {
@@ -355,6 +361,24 @@ impl Read for View<'_> {
     ) -> Result<(), Damage> {
         let layers: Vec<&Overlay> = self.layers().collect();
         merge::visit(&layers, self.base()?, range, direction, each)
+    }
+}
+
+/// What was applied, as of a checkpoint.
+pub struct Stored(BaseView);
+
+impl Read for Stored {
+    fn value(&self, key: &[u8]) -> Result<Option<&[u8]>, Damage> {
+        self.0.get(key)
+    }
+
+    fn visit(
+        &self,
+        range: &KeyRange,
+        direction: Direction,
+        each: &mut Each<'_>,
+    ) -> Result<(), Damage> {
+        merge::visit(&[], &self.0, range, direction, each)
     }
 }
 

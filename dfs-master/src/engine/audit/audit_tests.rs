@@ -1,0 +1,599 @@
+//! A small file system with one of each, each kind of damage done to it in turn: it is found and named, by
+//! the slow oracle as well, and what can be put right is, and then all fits again.
+
+use super::{Ended, audit};
+use crate::{
+    engine::{
+        apply::{Machine, Settings, Storage},
+        audit::{Faults, Mend},
+        check::check,
+        command::{Act, Command, Grant, Outcome, Position},
+    },
+    tables::{
+        rows::{
+            BlockRow, BlockState, DirentRow, ExtentId, ExtentRow, HolesRow, InlineRow, InodeRow,
+            ListingRow, OpenRow, QuotaRow, TotalsRow, TrimRow, UnusedRow, UseId, UseRow, WornRow,
+            WritingRow, XattrRow,
+        },
+        txn::{Rows, Txn},
+    },
+};
+use bytes::Bytes;
+use dfs_proto::{
+    attr::FileKind,
+    change::{Caller, Change, CommitBytes, FileCommit, Make, Ticket, XattrMode},
+    extent::Extent,
+    id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    name::Name,
+    time::Timestamp,
+    view::Limits,
+};
+use std::sync::Arc;
+
+const SESSION: SessionId = SessionId(7);
+const FOLDER: InodeId = InodeId(20);
+const INNER: InodeId = InodeId(21);
+const LARGE: InodeId = InodeId(22);
+const SMALL: InodeId = InodeId(23);
+const LINK: InodeId = InodeId(24);
+const BLOCK: BlockId = BlockId(5);
+const EMPTY_BLOCK: BlockId = BlockId(6);
+
+struct Bench {
+    machine: Machine,
+    index: u64,
+    sequence: u64,
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).expect("a name")
+}
+
+fn extent_id() -> ExtentId {
+    ExtentId {
+        inode: LARGE,
+        generation: 0,
+        offset: 0,
+    }
+}
+
+fn use_id() -> UseId {
+    UseId {
+        block: BLOCK,
+        block_offset: 100,
+        extent: extent_id(),
+    }
+}
+
+impl Bench {
+    fn act(&mut self, act: Act) -> Outcome {
+        self.index += 1;
+        let now = Timestamp::from_nanos(i128::from(self.index));
+        let at = Position {
+            index: self.index,
+            mark: Bytes::new(),
+        };
+        let applied = self.machine.apply(at, &[Command { now, act }]);
+        applied.expect("applies").remove(0)
+    }
+
+    fn change(&mut self, change: Change, grant: Grant) {
+        self.sequence += 1;
+        let ticket = Ticket {
+            session: SESSION,
+            sequence: self.sequence,
+            all_below: self.sequence,
+        };
+        let act = Act::Change {
+            ticket,
+            change,
+            grant,
+        };
+        match self.act(act) {
+            Outcome::Changed { answer, .. } => drop(answer.expect("it is allowed")),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn make(&mut self, parent: InodeId, text: &str, what: Make, inode: InodeId) {
+        let caller = Caller {
+            uid: 0,
+            gid: 0,
+            umask: 0,
+        };
+        let make = Change::Make {
+            parent,
+            name: name(text),
+            what,
+            mode: 0o755,
+            caller,
+        };
+        self.change(make, Grant::Inode(inode));
+    }
+
+    fn commit(&mut self, inode: InodeId, bytes: CommitBytes) {
+        let file = FileCommit {
+            inode,
+            truncations: 0,
+            mtime: Timestamp::EPOCH,
+            kill_privileges: false,
+            bytes,
+        };
+        let commit = Change::Commit {
+            files: vec![file],
+            synced: vec![(BLOCK, 1 << 20)],
+            durable: false,
+        };
+        self.change(commit, Grant::Nothing);
+    }
+
+    fn block(&mut self, block: BlockId) {
+        let allocate = Change::Allocate {
+            avoid: Vec::new(),
+            near: None,
+        };
+        let replicas = vec![MinionId(1)];
+        self.change(allocate, Grant::Block { block, replicas });
+    }
+
+    fn new() -> Bench {
+        let storage = Storage::Memory(Arc::default());
+        let mut bench = Bench {
+            machine: Machine::open(&storage, Settings::default()).expect("opens"),
+            index: 0,
+            sequence: 0,
+        };
+        bench.act(Act::Format {
+            filesystem: FilesystemId(1),
+            uid: 0,
+            gid: 0,
+            mode: 0o755,
+        });
+        bench.act(Act::OpenSession {
+            session: SESSION,
+            host: String::new(),
+            purpose: String::new(),
+        });
+        bench.make(InodeId::ROOT, "folder", Make::Directory, FOLDER);
+        bench.make(FOLDER, "inner", Make::Directory, INNER);
+        bench.make(INNER, "large", Make::File { open: true }, LARGE);
+        bench.make(INNER, "small", Make::File { open: false }, SMALL);
+        bench.make(FOLDER, "link", Make::Symlink(Bytes::from("inner")), LINK);
+        let link = Change::Link {
+            inode: SMALL,
+            parent: FOLDER,
+            name: name("second"),
+        };
+        bench.change(link, Grant::Nothing);
+        let xattr = Change::SetXattr {
+            inode: SMALL,
+            name: Bytes::from("user.a"),
+            value: Bytes::from("b"),
+            mode: XattrMode::Any,
+            kill_set_group: false,
+        };
+        bench.change(xattr, Grant::Nothing);
+        bench.block(BLOCK);
+        bench.block(EMPTY_BLOCK);
+        let extent = Extent {
+            file_offset: 0,
+            len: 1000,
+            block: BLOCK,
+            block_offset: 100,
+        };
+        let extents = vec![extent];
+        let bytes = CommitBytes::Extents {
+            extents,
+            from_inline: None,
+        };
+        bench.commit(LARGE, bytes);
+        bench.act(Act::Quota {
+            directory: FOLDER,
+            limits: Some(Limits {
+                bytes: Some(1 << 20),
+                inodes: None,
+            }),
+        });
+        while !matches!(
+            bench.act(Act::Count { entries_max: 100 }),
+            Outcome::Counted { more: false }
+        ) {}
+        bench
+    }
+
+    fn damage(&self, damage: impl FnOnce(&mut Txn<'_>)) {
+        let done = self.machine.tables().transact(|txn| {
+            damage(txn);
+            Ok::<(), ()>(())
+        });
+        done.expect("it is done");
+    }
+
+    fn audit(&self) -> Faults {
+        let view = self.machine.tables().view();
+        audit(&view, &mut |_| true).expect("it is read")
+    }
+
+    /// Puts right what can be, as often as that finds something; what is left.
+    fn mended(&mut self) -> Faults {
+        for _ in 0..5 {
+            let found = self.audit();
+            let mends: Vec<Mend> = found
+                .told
+                .iter()
+                .filter_map(|one| one.mend.clone())
+                .collect();
+            if mends.is_empty() {
+                return found;
+            }
+            assert_eq!(self.act(Act::Mend(mends)), Outcome::Done);
+        }
+        self.audit()
+    }
+}
+
+fn inode(txn: &mut Txn<'_>, inode: InodeId, change: impl FnOnce(&mut InodeRow)) {
+    let mut row = txn.row::<InodeRow>(inode).expect("reads").expect("there");
+    change(&mut row);
+    txn.put(inode, &row);
+}
+
+type Damaging = fn(&mut Txn<'_>);
+
+/// Damage, what is said of it, and whether it can be put right.
+const DAMAGES: &[(&str, bool, Damaging)] = &[
+    (
+        "directory 20 has 3 entries and 3 links, and says 4 and 3",
+        true,
+        |txn| {
+            inode(txn, FOLDER, |row| row.size = 4);
+        },
+    ),
+    (
+        "directory 21 has 2 entries and 2 links, and says 2 and 3",
+        true,
+        |txn| {
+            inode(txn, INNER, |row| row.links = 3);
+        },
+    ),
+    ("inode 23 has 2 names and says 5", true, |txn| {
+        inode(txn, SMALL, |row| row.links = 5);
+    }),
+    (
+        "inode 22 has 1000 bytes, 1 extents, 0 attributes, 1 handles, and says 999 bytes",
+        true,
+        |txn| {
+            inode(txn, LARGE, |row| row.stored = 999);
+        },
+    ),
+    (
+        "inode 22 has 1000 bytes, 1 extents, 0 attributes, 1 handles, and says 1000 bytes, 4 extents",
+        true,
+        |txn| {
+            inode(txn, LARGE, |row| row.extents = 4);
+        },
+    ),
+    ("0 attributes, 2 handles", true, |txn| {
+        inode(txn, LARGE, |row| row.opens = 2)
+    }),
+    (
+        "1 attributes, 0 handles, and says 0 bytes, 0 extents, 3 attributes",
+        true,
+        |txn| {
+            inode(txn, SMALL, |row| row.xattrs = 3);
+        },
+    ),
+    ("the totals are", true, |txn| {
+        let totals = TotalsRow {
+            inodes: 1,
+            stored: 1,
+            blocks: 9,
+            sessions: 9,
+        };
+        txn.put((), &totals);
+    }),
+    ("the quota of directory 20 counts 99 inodes", true, |txn| {
+        let mut row = txn.row::<QuotaRow>(FOLDER).expect("reads").expect("there");
+        (row.counted.inodes, row.counted.bytes) = (99, 7);
+        txn.put(FOLDER, &row);
+    }),
+    ("block 5 does not know of its bytes at 0", true, |txn| {
+        txn.delete::<UseRow>(use_id())
+    }),
+    (
+        "block 5 says that inode 23 has 77 of its bytes at 0, which it has not",
+        true,
+        |txn| {
+            let extent = ExtentId {
+                inode: SMALL,
+                generation: 0,
+                offset: 0,
+            };
+            txn.put(UseId { extent, ..use_id() }, &UseRow { len: 77 });
+        },
+    ),
+    ("block 5 is noted wrongly as unsettled", true, |txn| {
+        txn.delete::<WritingRow>((SESSION, BLOCK));
+    }),
+    ("block 6 is unused, and not noted", true, |txn| {
+        let mut row = txn
+            .row::<BlockRow>(EMPTY_BLOCK)
+            .expect("reads")
+            .expect("there");
+        row.state = BlockState::Sealed(0);
+        txn.put(EMPTY_BLOCK, &row);
+    }),
+    ("block 6 is noted wrongly as unused", false, |txn| {
+        let mut row = txn
+            .row::<BlockRow>(EMPTY_BLOCK)
+            .expect("reads")
+            .expect("there");
+        row.state = BlockState::Sealed(0);
+        txn.put(EMPTY_BLOCK, &row);
+        txn.put(
+            EMPTY_BLOCK,
+            &UnusedRow {
+                since: Timestamp::EPOCH,
+                reclaiming: true,
+            },
+        );
+    }),
+    (
+        "block 9 is noted as unused and is not there",
+        false,
+        |txn| {
+            txn.put(
+                BlockId(9),
+                &UnusedRow {
+                    since: Timestamp::EPOCH,
+                    reclaiming: false,
+                },
+            );
+        },
+    ),
+    ("block 5 is noted as worn and is Open", false, |txn| {
+        txn.put(
+            BLOCK,
+            &WornRow {
+                since: Timestamp::EPOCH,
+                decided: false,
+            },
+        );
+    }),
+    ("block 5 was punched 0 times", false, |txn| {
+        txn.put(
+            BLOCK,
+            &HolesRow {
+                ranges: vec![(0, 4096)],
+            },
+        );
+    }),
+    (
+        "inode 22: its 1000 bytes at 0 are in block 5, which is not there",
+        false,
+        |txn| {
+            txn.delete::<BlockRow>(BLOCK);
+        },
+    ),
+    (
+        "inode 22: its 1000 bytes at 0 are in block 5, which is Sealed(500)",
+        false,
+        |txn| {
+            let mut row = txn.row::<BlockRow>(BLOCK).expect("reads").expect("there");
+            (row.state, row.synced) = (BlockState::Sealed(500), 0);
+            txn.put(BLOCK, &row);
+        },
+    ),
+    (
+        "inode 22: its bytes at 900 are at two places",
+        false,
+        |txn| {
+            let id = ExtentId {
+                offset: 900,
+                ..extent_id()
+            };
+            txn.put(
+                id,
+                &ExtentRow {
+                    len: 10,
+                    block: BLOCK,
+                    block_offset: 0,
+                },
+            );
+        },
+    ),
+    (
+        "extents of inode 99, generation 0, belong to nothing",
+        false,
+        |txn| {
+            let id = ExtentId {
+                inode: InodeId(99),
+                ..extent_id()
+            };
+            txn.put(
+                id,
+                &ExtentRow {
+                    len: 10,
+                    block: BLOCK,
+                    block_offset: 0,
+                },
+            );
+        },
+    ),
+    ("bytes of inode 99, which is not there", false, |txn| {
+        txn.put(InodeId(99), &InlineRow(Bytes::from("x")));
+    }),
+    ("attributes of inode 99, which is not there", false, |txn| {
+        txn.put((InodeId(99), &b"user.x"[..]), &XattrRow(Bytes::from("x")));
+    }),
+    (
+        "entry \"large\" of directory 21 names inode 22, which is not there",
+        false,
+        |txn| {
+            txn.delete::<InodeRow>(LARGE);
+        },
+    ),
+    ("inode 24 has 0 names and says 1", false, |txn| {
+        let row = txn
+            .row::<DirentRow>((FOLDER, &name("link")))
+            .expect("reads")
+            .expect("there");
+        txn.delete::<DirentRow>((FOLDER, &name("link")));
+        txn.delete::<ListingRow>((FOLDER, row.cookie));
+    }),
+    (
+        "directory 20 lists \"link\", which is no entry of it",
+        false,
+        |txn| {
+            txn.delete::<DirentRow>((FOLDER, &name("link")));
+        },
+    ),
+    (
+        "entry \"small\" of directory 21 is not listed as what it is",
+        false,
+        |txn| {
+            let row = txn
+                .row::<DirentRow>((INNER, &name("small")))
+                .expect("reads")
+                .expect("there");
+            let listed = ListingRow {
+                name: name("small"),
+                inode: SMALL,
+                kind: FileKind::Fifo,
+            };
+            txn.put((INNER, row.cookie), &listed);
+        },
+    ),
+    (
+        "directory 21 is in directory 20, and says that it is in 1",
+        false,
+        |txn| {
+            inode(txn, INNER, |row| row.parent = InodeId::ROOT);
+        },
+    ),
+    ("directory 20 is not below the root", false, |txn| {
+        inode(txn, FOLDER, |row| row.parent = INNER);
+    }),
+    (
+        "there are entries of directory 98, which is not there",
+        false,
+        |txn| {
+            let row = DirentRow {
+                inode: SMALL,
+                cookie: 1,
+            };
+            txn.put((InodeId(98), &name("a")), &row);
+        },
+    ),
+    ("link 24 has lost its target", false, |txn| {
+        txn.delete::<InlineRow>(LINK)
+    }),
+    (
+        "inode 24 has None inline bytes and 0 extents, and says Inline",
+        false,
+        |txn| {
+            txn.delete::<InlineRow>(LINK);
+        },
+    ),
+    (
+        "inode 22 ends at 10 and has bytes up to 1000",
+        false,
+        |txn| {
+            inode(txn, LARGE, |row| row.size = 10);
+        },
+    ),
+    ("inode 97 is open and not there", false, |txn| {
+        txn.put((SESSION, InodeId(97)), &OpenRow)
+    }),
+    (
+        "inode 96 has no name, is not open, and is not to go",
+        false,
+        |txn| {
+            let row = InodeRow::new(FileKind::File, 0, (0, 0), Timestamp::EPOCH);
+            txn.put(InodeId(96), &row);
+        },
+    ),
+    (
+        "directory 21 is counted in None, and 20 above it in Some(",
+        false,
+        |txn| {
+            inode(txn, INNER, |row| row.quota = None);
+        },
+    ),
+];
+
+#[test]
+fn each_damage_is_found_and_named_and_put_right_if_it_can_be() {
+    for (what, mendable, damage) in DAMAGES {
+        let mut bench = Bench::new();
+        assert_eq!(bench.audit(), Faults::default());
+        bench.damage(damage);
+        let found = bench.audit();
+        let named = found.told.iter().find(|fault| fault.what.contains(what));
+        let named = named.unwrap_or_else(|| panic!("\"{what}\" is not in {found:#?}"));
+        assert_eq!(named.mend.is_some(), *mendable, "{named:#?}");
+        let oracle = check(&bench.machine.tables().view()).expect("reads");
+        assert_ne!(oracle, [], "the oracle overlooks \"{what}\"");
+        let left = bench.mended();
+        let oracle = check(&bench.machine.tables().view()).expect("reads");
+        match mendable {
+            true => assert_eq!((left, oracle), (Faults::default(), Vec::new()), "{what}"),
+            false => assert!(!left.told.is_empty() && !oracle.is_empty(), "{what}"),
+        }
+    }
+}
+
+#[test]
+fn what_has_changed_since_is_left_alone() {
+    let mut bench = Bench::new();
+    bench.damage(|txn| inode(txn, SMALL, |row| row.links = 5));
+    let mends: Vec<Mend> = bench
+        .audit()
+        .told
+        .into_iter()
+        .filter_map(|one| one.mend)
+        .collect();
+    let unlink = Change::Unlink {
+        parent: FOLDER,
+        name: name("second"),
+    };
+    bench.change(unlink, Grant::Nothing);
+    bench.act(Act::Mend(mends));
+    let links = bench
+        .machine
+        .reader()
+        .getattr(SMALL)
+        .expect("is there")
+        .answer
+        .links;
+    assert_eq!(links, 4, "the damage is as it was, and one name less");
+    assert_eq!(bench.mended(), Faults::default());
+    let links = bench
+        .machine
+        .reader()
+        .getattr(SMALL)
+        .expect("is there")
+        .answer
+        .links;
+    assert_eq!(links, 1);
+}
+
+#[test]
+fn an_audit_ends_when_it_is_told_to() {
+    let bench = Bench::new();
+    bench.damage(|txn| {
+        for n in 0..5000 {
+            txn.put(InodeId(1000 + n), &TrimRow);
+            let row = InodeRow::new(FileKind::File, 0, (0, 0), Timestamp::EPOCH);
+            txn.put(InodeId(1000 + n), &row);
+        }
+    });
+    let view = bench.machine.tables().view();
+    let mut asked = 0;
+    let ended = audit(&view, &mut |_| {
+        asked += 1;
+        asked < 2
+    });
+    assert_eq!((ended, asked), (Err(Ended::Stopped), 2));
+    assert!(audit(&view, &mut |_| true).is_ok());
+}

@@ -1,0 +1,185 @@
+//! Blocks: noted as unsettled, unused or worn if they are, named only where their bytes are still there,
+//! and nothing noted of one that is not there.
+
+use super::{
+    holders::Seen,
+    mend::Mend,
+    pass::{Ended, Pass},
+};
+use crate::tables::{
+    damage::Damage,
+    key::{Key, all},
+    rows::{
+        BlockRow, BlockState, ExtentId, ExtentRow, HolesRow, UnusedRow, UseRow, WornRow, WritingRow,
+    },
+    txn::{Direction, Rows},
+};
+use dfs_proto::{extent::Extent, id::BlockId};
+use std::ops::ControlFlow;
+
+pub(super) fn check<R: Rows>(pass: &mut Pass<'_, R>, seen: &mut Seen) -> Result<(), Ended> {
+    pass.each(all::blocks(), |pass, key, row: BlockRow| {
+        let Key::Block(block) = key else {
+            return Ok(());
+        };
+        seen.blocks += 1;
+        let holes = pass.read.row::<HolesRow>(block)?;
+        let known = holes.is_some() == (row.punched > 0);
+        let sealed = holes.is_none() || row.state != BlockState::Open;
+        pass.faults.unless(known && sealed, || {
+            format!("block {block} was punched {} times: {holes:?}", row.punched)
+        });
+        let used = uses(pass, block, &holes.unwrap_or_default())?;
+        notes(pass, block, &row, used)
+    })?;
+    strays(pass)
+}
+
+/// How a block is noted.
+fn notes<R: Rows>(
+    pass: &mut Pass<'_, R>,
+    block: BlockId,
+    row: &BlockRow,
+    used: bool,
+) -> Result<(), Damage> {
+    let unsettled = row.state != BlockState::Reclaiming && !row.is_settled();
+    let noted = pass.read.has::<WritingRow>((row.session, block))?;
+    if unsettled != noted {
+        let what = format!("block {block} is noted wrongly as unsettled, or not");
+        pass.faults.add(what, Some(Mend::Block(block)));
+    }
+    let unused = pass.read.row::<UnusedRow>(block)?;
+    let reclaiming = unused.as_ref().map(|unused| unused.reclaiming);
+    match (row.state, used) {
+        (BlockState::Sealed(_), false) if reclaiming.is_none() => {
+            let what = format!("block {block} is unused, and not noted as that");
+            pass.faults.add(what, Some(Mend::Block(block)));
+        }
+        (BlockState::Sealed(_), false) | (BlockState::Reclaiming, _) => {
+            let goes = row.state == BlockState::Reclaiming;
+            let right = reclaiming == Some(goes) && !(goes && used);
+            pass.faults.unless(right, || {
+                format!(
+                    "block {block} is noted wrongly as unused: {:?}, {unused:?}",
+                    row.state
+                )
+            });
+        }
+        (BlockState::Sealed(_), true) | (BlockState::Open, _) => {}
+    }
+    let ends = row.sealed().is_none_or(|length| row.synced <= length);
+    pass.faults
+        .unless(ends, || format!("block {block} is synced above its end"));
+    Ok(())
+}
+
+/// Each use of a block has its extent, and names nothing that was given up. Whether there is one.
+fn uses<R: Rows>(pass: &mut Pass<'_, R>, block: BlockId, holes: &HolesRow) -> Result<bool, Damage> {
+    let mut used = false;
+    let mut failed = Ok(());
+    let read = pass.read;
+    read.each(
+        all::uses(block).prefix(),
+        Direction::Up,
+        |key, row: UseRow| {
+            used = true;
+            failed = one_use(pass, key, row, holes);
+            match failed.is_ok() && pass.pulse() {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        },
+    )?;
+    failed.map(|()| used)
+}
+
+fn one_use<R: Rows>(
+    pass: &mut Pass<'_, R>,
+    key: Key<'_>,
+    row: UseRow,
+    holes: &HolesRow,
+) -> Result<(), Damage> {
+    let Key::Use {
+        block,
+        block_offset,
+        inode,
+        generation,
+        file_offset,
+    } = key
+    else {
+        return Ok(());
+    };
+    let extent = Extent {
+        file_offset,
+        len: row.len,
+        block,
+        block_offset,
+    };
+    let there = pass.read.row::<ExtentRow>(ExtentId {
+        inode,
+        generation,
+        offset: file_offset,
+    })?;
+    if there.map(|there| there.at(file_offset)) != Some(extent) {
+        let what = format!(
+            "block {block} says that inode {inode} has {} of its bytes at {file_offset}, which it has not",
+            row.len
+        );
+        pass.faults.add(
+            what,
+            Some(Mend::Use {
+                inode,
+                generation,
+                extent,
+            }),
+        );
+        return Ok(());
+    }
+    let mut ranges = holes.ranges.iter();
+    let gone = ranges.any(|(from, to)| block_offset < *to && *from < extent.block_end());
+    pass.faults.unless(!gone, || {
+        format!("inode {inode} has bytes of block {block} at {file_offset} that were given up")
+    });
+    Ok(())
+}
+
+/// What is noted of blocks that are not there.
+fn strays<R: Rows>(pass: &mut Pass<'_, R>) -> Result<(), Ended> {
+    let there = |pass: &mut Pass<'_, R>, block: BlockId, what: &str| {
+        let row = pass.read.row::<BlockRow>(block)?;
+        pass.faults.unless(row.is_some(), || {
+            format!("block {block} is {what} and is not there")
+        });
+        Ok::<Option<BlockRow>, Damage>(row)
+    };
+    pass.each(all::unsettled(), |pass, key, _: WritingRow| match key {
+        Key::Writing { block, .. } => there(pass, block, "noted as unsettled").map(drop),
+        _ => Ok(()),
+    })?;
+    pass.each(all::unused(), |pass, key, _: UnusedRow| match key {
+        Key::Unused(block) => there(pass, block, "noted as unused").map(drop),
+        _ => Ok(()),
+    })?;
+    pass.each(all::worn(), |pass, key, _: WornRow| {
+        if let Key::Worn(block) = key
+            && let Some(row) = there(pass, block, "noted as worn")?
+        {
+            pass.faults.unless(row.sealed().is_some(), || {
+                format!("block {block} is noted as worn and is {:?}", row.state)
+            });
+        }
+        Ok(())
+    })?;
+    pass.each(all::every_hole(), |pass, key, _: HolesRow| match key {
+        Key::Holes(block) => there(pass, block, "noted as having holes").map(drop),
+        _ => Ok(()),
+    })?;
+    let nobody = all::blocks();
+    pass.owners(all::every_use(), |pass, key| {
+        let Key::Use { block, .. } = key else {
+            return Ok(nobody);
+        };
+        there(pass, block, "used")?;
+        Ok(all::uses(block))
+    })
+}
