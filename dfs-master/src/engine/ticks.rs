@@ -119,7 +119,7 @@ impl Ticks {
                 if gone && row.state == BlockState::Open {
                     found.waiting.push(block);
                     found.fenced.push(session);
-                } else if row.state == BlockState::Open && on_shaky_minion(leader, &row) {
+                } else if row.state == BlockState::Open && is_better_ended(leader, block, &row) {
                     soon.insert((session, block));
                 }
                 let told = leader.measures.lock().of(block);
@@ -147,6 +147,20 @@ impl Ticks {
         }
         Ok(())
     }
+}
+
+/// Whether an open block is to be ended soon: because a minion that has it is silent or leaves, or because
+/// a replica is lost or damaged, and can be made anew only then.
+fn is_better_ended(leader: &Leader, block: BlockId, row: &BlockRow) -> bool {
+    let minions = || row.replicas.iter().map(|(minion, _)| *minion);
+    if row.counting().count() < row.replicas.len() {
+        return true;
+    }
+    let is_damaged = {
+        let damaged = leader.damaged.lock();
+        minions().any(|minion| damaged.contains(&(block, minion)))
+    };
+    is_damaged || on_shaky_minion(leader, row)
 }
 
 fn on_shaky_minion(leader: &Leader, row: &BlockRow) -> bool {
