@@ -7,9 +7,14 @@ use crate::{
 };
 use dfs_proto::{
     attr::{Attr, FileKind},
+    block::ReplicaState,
     error::FsError,
-    id::{InodeId, MinionId},
-    service::{AdminClient, QUOTAS_PER_ANSWER_MAX, QuotaStatus, Status},
+    id::{BlockId, InodeId, MinionId},
+    service::{
+        AdminClient, BLOCKS_PER_ANSWER_MAX, BlockRecord, QUOTAS_PER_ANSWER_MAX, QuotaStatus,
+        Status, TablesCheck, TablesWish,
+    },
+    session::BadReplica,
     view::{Cookie, Layout, Limits, Listing},
     wire::{Address, Client, Greeting, ServiceKind, dial, within},
 };
@@ -144,6 +149,43 @@ impl Admin {
             .client
             .remove_minion(within(PAGE_TIMEOUT), minion, lose);
         self.answer(&format!("minion {minion}"), done.await)
+    }
+
+    /// A part of all blocks.
+    pub(crate) async fn blocks(&self, after: BlockId) -> Result<Vec<BlockRecord>, Failure> {
+        let most = BLOCKS_PER_ANSWER_MAX;
+        let blocks = self.client.blocks(within(PAGE_TIMEOUT), after, most).await;
+        self.answer("blocks", blocks)
+    }
+
+    /// These blocks, as far as they are known.
+    pub(crate) async fn blocks_of(&self, blocks: &[BlockId]) -> Result<Vec<BlockRecord>, Failure> {
+        let blocks = blocks.to_vec();
+        let found = self.client.blocks_of(within(PAGE_TIMEOUT), blocks).await;
+        self.answer("blocks", found)
+    }
+
+    /// Has bad replicas looked after.
+    pub(crate) async fn heal(&self, bad: &[BadReplica]) -> Result<(), Failure> {
+        let heard = self.client.heal(within(PAGE_TIMEOUT), bad.to_vec()).await;
+        self.answer("bad replicas", heard)
+    }
+
+    /// Has the master compare what a minion holds.
+    pub(crate) async fn compare(
+        &self,
+        minion: MinionId,
+        held: &[ReplicaState],
+    ) -> Result<(), Failure> {
+        let held = held.to_vec();
+        let heard = self.client.compare(within(PAGE_TIMEOUT), minion, held);
+        self.answer(&format!("minion {minion}"), heard.await)
+    }
+
+    /// Begins a check of the tables, or asks how far it is.
+    pub(crate) async fn check_tables(&self, wish: TablesWish) -> Result<TablesCheck, Failure> {
+        let told = self.client.check_tables(within(PAGE_TIMEOUT), wish).await;
+        self.answer("the check of the tables", told)
     }
 
     /// What a path names, over symbolic links on the way (and at its end, if `follow`).

@@ -10,7 +10,12 @@ Exit codes:
   1  refused or not found; the message says why
   2  the command line is wrong
   3  no master answered in time
-  4  `status --check`: the cluster needs attention";
+  4  `status --check`: the cluster needs attention
+`check` has its own, added up as those of fsck(8) are:
+  0  all is well
+  1  something was not, and all or some of it was repaired
+  4  something is not, and is left as it is
+  8  something could not be looked at, or no master answered";
 
 /// Look at and mount a dfs file system.
 #[derive(Debug, Parser)]
@@ -33,6 +38,8 @@ pub(crate) enum Command {
     Locate(Named),
     /// Say what a file waits for, and what can be done about it
     Why(Named),
+    /// Look whether everything is there, is right and fits together; repair what is not
+    Check(Check),
     /// Limit what may be stored in and below a directory
     #[command(subcommand)]
     Quota(Quota),
@@ -94,6 +101,29 @@ pub(crate) struct Named {
 
     /// Path below a mount or, with --master or DFS_MASTER, absolute in the file system
     pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) master: Master,
+
+    /// Repair what can be, and wait until it is; without it, damaged replicas are made anew as well, but
+    /// not waited for
+    #[arg(long)]
+    pub(crate) repair: bool,
+
+    /// Read no bytes: only look whether every replica is there and as long as it should be
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Make no way for others
+    #[arg(long)]
+    pub(crate) hurry: bool,
+
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What to do with quotas.

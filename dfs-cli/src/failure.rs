@@ -108,6 +108,17 @@ pub(crate) enum Failure {
     /// Nobody reads what is printed: no failure of ours.
     #[error("nobody reads the output")]
     OutputClosed,
+    /// `check` found something.
+    #[error("{said}")]
+    Found {
+        /// What it comes to.
+        said: String,
+        /// The exit code.
+        code: u8,
+    },
+    /// `check` could not begin, or not go on.
+    #[error("the check could not be carried out: {0}")]
+    Unchecked(Box<Failure>),
     /// `status --check` found something.
     #[error("the cluster needs attention")]
     NeedsAttention,
@@ -121,6 +132,12 @@ impl Failure {
             Failure::Address(_) | Failure::NotAbsolute(_) => 2,
             Failure::Unreachable { .. } => 3,
             Failure::NeedsAttention => 4,
+            Failure::Found { code, .. } => *code,
+            Failure::Unchecked(why) => match why.code() {
+                0 => 0,
+                2 => 2,
+                _ => 8,
+            },
             Failure::Refused { .. }
             | Failure::NotDrained(_)
             | Failure::NotMounted(_)

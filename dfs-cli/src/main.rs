@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod check;
 mod failure;
 mod locate;
 mod ls;
@@ -48,6 +49,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             Command::Stat(args) => stat::run(args, &mut out).await,
             Command::Locate(args) => locate::run(args, &mut out).await,
             Command::Why(args) => why::run(args, &mut out).await,
+            Command::Check(args) => check::run(args, &mut out).await,
             Command::Quota(args) => quota::run(args, &mut out).await,
             Command::Minion(args) => minion::run(args, &mut out).await,
             Command::Mount(args) => mount::run(args).await,

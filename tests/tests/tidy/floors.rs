@@ -113,7 +113,7 @@ const FLOORS: &[(&str, Floors)] = &[
                 3,
                 &["status", "ls", "stat", "locate", "quota", "mount", "umount"],
             ),
-            (4, &["minion", "why"]),
+            (4, &["check", "minion", "why"]),
             (5, &["main"]),
         ],
     ),

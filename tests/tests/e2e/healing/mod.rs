@@ -1,6 +1,7 @@
 //! What is lost of copies is made anew, from what is left, while files are used.
 
 mod balance;
+mod check;
 mod copies;
 mod drain;
 mod rot;
@@ -43,6 +44,15 @@ fn fill(folder: &Path) -> Vec<PathBuf> {
         pattern::write(path, seed, FILE).expect("is written");
     }
     paths
+}
+
+/// Says that it is over when it goes, in a panic as well: who waits for that must not wait for ever.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 fn verify(paths: &[PathBuf]) {
