@@ -131,6 +131,9 @@ impl Talk {
         })?;
         let registered = client.register(within(TIMEOUT), self.registration()).await;
         let registered = self.answered(master, registered)?;
+        // Who asks for a registration may not know what was lost before it.
+        self.failed.fill(false);
+        self.lost.clear();
         self.join(&registered).await?;
         let minion = registered.minion;
         tracing::info!(%master, %minion, filesystem = %registered.filesystem, "registered");

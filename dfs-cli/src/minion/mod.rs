@@ -5,7 +5,7 @@ use crate::{
     args,
     failure::{Failure, machine},
     place,
-    status::{is_drained, minions},
+    status::{failed_disks, is_drained, minions},
     text::count,
 };
 use dfs_proto::id::MinionId;
@@ -31,7 +31,8 @@ async fn reach(master: &args::Master) -> Result<Admin, Failure> {
 
 async fn list(args: &args::MinionList, out: &mut dyn Write) -> Result<(), Failure> {
     let status = reach(&args.master).await?.status().await?;
-    write!(out, "{}", minions(&status)).map_err(machine("print"))
+    let page = [minions(&status), failed_disks(&status)].concat();
+    out.write_all(page.as_bytes()).map_err(machine("print"))
 }
 
 async fn drain(args: &args::MinionDrain, out: &mut dyn Write) -> Result<(), Failure> {

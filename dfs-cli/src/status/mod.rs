@@ -6,7 +6,7 @@ mod json;
 mod people;
 
 pub(crate) use command::run;
-pub(crate) use people::{is_drained, minions};
+pub(crate) use people::{failed_disks, is_drained, minions};
 
 #[cfg(test)]
 pub(crate) use health::tests;

@@ -86,7 +86,7 @@ pub(crate) fn minions(status: &Status) -> String {
             sum(|disk| disk.bytes_free),
             sum(|disk| disk.bytes_total),
             thousands(minion.replicas),
-            minion.disks.len().to_string(),
+            disks(minion),
             span(minion.up_ms),
             format!("{}{rack}", minion.host),
             minion.addresses.first().cloned().unwrap_or_default(),
@@ -95,6 +95,16 @@ pub(crate) fn minions(status: &Status) -> String {
     match status.minions.is_empty() {
         true => String::new(),
         false => table.render(),
+    }
+}
+
+/// How many disks serve, of how many.
+fn disks(minion: &MinionStatus) -> String {
+    let all = minion.disks.len();
+    let serve = minion.disks.iter().filter(|disk| disk.failed.is_none());
+    match serve.count() {
+        serve if serve == all => all.to_string(),
+        serve => format!("{serve} of {all}"),
     }
 }
 
@@ -114,7 +124,8 @@ pub(crate) fn state(minion: &MinionStatus, status: &Status) -> &'static str {
     }
 }
 
-fn failed_disks(status: &Status) -> String {
+/// A line for each disk that is out of service, with what to do.
+pub(crate) fn failed_disks(status: &Status) -> String {
     let mut text = String::new();
     for minion in &status.minions {
         for disk in &minion.disks {
@@ -122,7 +133,8 @@ fn failed_disks(status: &Status) -> String {
                 let (minion, path) = (minion.minion, &disk.path);
                 writeln!(
                     text,
-                    "disk {path} of minion {minion} is out of service: {why}"
+                    "disk {path} of minion {minion} is out of service: {why}; mend it, or put an \
+                     empty one in its place, and restart the minion"
                 )
                 .expect("a string takes everything");
             }

@@ -31,12 +31,7 @@ pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> 
             // It was struck off and is back, or is a copy whose minion died before it had told. The others
             // may have died since: it is read, and counts if it is whole; one too many goes later.
             BlockState::Sealed(length) if held.sealed && held.length == length && !held.damaged => {
-                Remedy::Order(Task::Copy {
-                    session: row.session,
-                    length,
-                    urgent: true,
-                    sources: Vec::new(),
-                })
+                read_first(row, length)
             }
             _ => Remedy::Order(Task::Drop {
                 placement: row.placement,
@@ -60,11 +55,22 @@ pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> 
             // A damaged one stays as it is: what is whole of it may be wanted yet.
             ReplicaHealth::Whole if held.punched < row.punched && !held.damaged => Remedy::Punch,
             ReplicaHealth::Whole => Remedy::Nothing,
-            ReplicaHealth::Writing | ReplicaHealth::Lost => {
-                Remedy::Tell(ReplicaNews::Sealed { length })
-            }
+            ReplicaHealth::Writing => Remedy::Tell(ReplicaNews::Sealed { length }),
+            ReplicaHealth::Lost if held.damaged => Remedy::Nothing,
+            // It is back, perhaps with a disk that had failed: it is read before it counts.
+            ReplicaHealth::Lost => read_first(row, length),
         },
     }
+}
+
+/// The minion reads what it has, and it counts if it is whole.
+fn read_first(row: &BlockRow, length: u32) -> Remedy {
+    Remedy::Order(Task::Copy {
+        session: row.session,
+        length,
+        urgent: true,
+        sources: Vec::new(),
+    })
 }
 
 /// What is to be done about a replica that a minion should have and did not name in its report. It
@@ -122,6 +128,12 @@ mod tests {
         let drop = |placement| Remedy::Order(Task::Drop { placement });
         let seal = Remedy::Order(Task::Seal { length: 100 });
         let told = Remedy::Tell(ReplicaNews::Sealed { length: 100 });
+        let verified = Remedy::Order(Task::Copy {
+            session: SessionId(1),
+            length: 100,
+            urgent: true,
+            sources: Vec::new(),
+        });
         let cases = [
             (held(5, false), None, drop(u32::MAX)),
             (
@@ -135,8 +147,8 @@ mod tests {
                 drop(3),
             ),
             (held(100, true), Some(sealed(Whole)), Remedy::Nothing),
-            (held(100, true), Some(sealed(Writing)), told.clone()),
-            (held(100, true), Some(sealed(Lost)), told),
+            (held(100, true), Some(sealed(Writing)), told),
+            (held(100, true), Some(sealed(Lost)), verified.clone()),
             (held(120, false), Some(sealed(Writing)), seal),
             (
                 held(90, false),
@@ -154,12 +166,6 @@ mod tests {
         }
         let stranger = |held: &ReplicaState, row| remedy(MinionId(2), held, Some(&row));
         assert_eq!(stranger(&held(5, true), sealed(Whole)), drop(3));
-        let verified = Remedy::Order(Task::Copy {
-            session: SessionId(1),
-            length: 100,
-            urgent: true,
-            sources: Vec::new(),
-        });
         assert_eq!(stranger(&held(100, true), sealed(Whole)), verified);
         assert_eq!(stranger(&held(100, false), sealed(Whole)), drop(3));
         let goes = row(BlockState::Reclaiming, Whole);

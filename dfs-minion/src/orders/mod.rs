@@ -149,7 +149,7 @@ impl Orders {
             Err(BlockError::Short { .. } | BlockError::Sealed { .. }) => {
                 Ok(self.store.replica(block))
             }
-            Err(BlockError::NotHere(_)) => Ok(None),
+            Err(BlockError::NotHere(_) | BlockError::DiskFailed(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }

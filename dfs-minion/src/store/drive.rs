@@ -1,9 +1,11 @@
 //! One data directory in use: its files, its threads, its space, and whether it can be trusted.
 //!
-//! A drive that failed a write or a sync is out of service for as long as the process lives: what
-//! the kernel could not write it may have dropped, and asking again would only seem to help.
+//! A drive that failed a read, a write or a sync, or is not where it was, is out of service for as long as
+//! the process lives: what the kernel could not write it may have dropped, and asking again would only
+//! seem to help.
 
 use super::threads::DiskThreads;
+use crate::marker;
 use dfs_host::disk::{Disk, DiskSpace};
 use dfs_proto::id::DiskId;
 use parking_lot::Mutex;
@@ -93,10 +95,13 @@ impl Drive {
         self.failed.get().map(String::as_str)
     }
 
-    /// Asks the file system how much room there is. Blocks.
+    /// Looks whether it is still the disk that it was, and how much room there is. Blocks.
     pub(crate) fn measure(&self) {
         if self.failed().is_some() {
             return;
+        }
+        if let Err(why) = self.is_there() {
+            return self.fail(&why);
         }
         match self.disk.space() {
             Ok(space) => {
@@ -104,6 +109,20 @@ impl Drive {
                 self.gone.store(0, Ordering::Relaxed);
             }
             Err(error) => self.fail(&format!("its free space cannot be read: {error}")),
+        }
+    }
+
+    /// An empty directory is left where a disk was unmounted or pulled out, and open files hide that.
+    fn is_there(&self) -> Result<(), String> {
+        if !self.is_marked() {
+            return Ok(());
+        }
+        let seen =
+            marker::look(&self.path, &*self.disk, false).map_err(|error| error.to_string())?;
+        match seen.marker {
+            Some(marker) if marker.disk == self.id => Ok(()),
+            Some(marker) => Err(format!("another disk is in its place: {}", marker.disk)),
+            None => Err("its marker is gone: it was unmounted, or pulled out".to_owned()),
         }
     }
 
@@ -153,8 +172,8 @@ fn fail(failed: &OnceLock<String>, path: &str, why: &str) {
     if failed.set(why.to_owned()).is_ok() {
         tracing::error!(
             disk = path,
-            "disk out of service: {why}; its blocks are lost here, copies are made elsewhere. \
-             Replace the disk, or restart the minion if the cause is mended"
+            "disk out of service: {why}; its blocks are lost here, copies are made elsewhere. Mend \
+             it, or put an empty one in its place, and restart the minion; or take it out of --data"
         );
     }
 }

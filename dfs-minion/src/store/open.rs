@@ -10,7 +10,10 @@ use super::{
     recover::{self, Found},
     shelf::Store,
 };
-use dfs_host::{clock::Clock, disk::DiskFile};
+use dfs_host::{
+    clock::Clock,
+    disk::{DiskFile, is_broken},
+};
 use dfs_proto::{
     error::BlockError,
     id::{BlockId, FilesystemId},
@@ -94,7 +97,10 @@ fn open_block(
     let (file, found, beside) = match looked {
         Ok(looked) => looked,
         Err(error) => {
-            tracing::warn!(block = id.0, %error, "a block cannot be read");
+            match is_broken(&error) {
+                true => drive.fail(&format!("a read failed: {error}")),
+                false => tracing::warn!(block = id.0, %error, "a block cannot be read"),
+            }
             return Some(unreadable(drive, id));
         }
     };
@@ -135,6 +141,10 @@ fn examine(file: &dyn DiskFile, id: BlockId, beside: &Beside) -> io::Result<Foun
             torn: false,
         });
     }
+    // A sync that failed before this process began may have left bytes in memory that are not on the disk,
+    // and look as if they were: what is read is to be what is there.
+    file.sync()?;
+    file.forget_cached(0, file.len()?);
     let mut found = recover::scan(file, id, beside.end())?;
     found.damaged |= rotten;
     // A trailer without its index: the power went while the footer was written, after all pieces

@@ -30,6 +30,7 @@ impl Store {
         self.never_make(id);
         let block = self.block(id)?;
         block.close().await;
+        block.in_service().ok()?;
         block.replica()
     }
 
@@ -80,16 +81,16 @@ impl Store {
         }
     }
 
-    /// Removes replicas; those that are not here are passed over. Done when that is durable.
+    /// Removes replicas; those that are not here, or went with their disk, are passed over. Done when that
+    /// is durable.
     pub(crate) async fn drop_blocks(self: &Arc<Self>, ids: &[BlockId]) -> Result<(), BlockError> {
         let mut drives: Vec<Arc<Drive>> = Vec::new();
         let mut punched: Vec<BlockId> = Vec::new();
         for id in ids {
             self.never_make(*id);
-            let Some(block) = self.block(*id) else {
+            let Some(block) = self.block(*id).filter(|block| block.in_service().is_ok()) else {
                 continue;
             };
-            block.in_service()?;
             block.begin_drop().await;
             punched.extend(block.known_end().map(|_| block.id));
             let (store, dropped) = (Arc::clone(self), Arc::clone(&block));

@@ -104,8 +104,9 @@ fn of_minions(health: &Health<'_>, alarms: &mut Vec<Alarm>) {
             );
             match &disk.failed {
                 Some(why) => alarms.push(alarm(
-                    format!("Disk {at} has failed: {why}."),
-                    "Replace the disk; what it held is on the other replicas.",
+                    format!("Disk {at} is out of service: {why}."),
+                    "What it held is copied from the others. Mend it, or put an empty one in its place \
+                     (--accept-new-disks), and restart the minion; or take it out of --data.",
                 )),
                 None if disk.bytes_free < u64::from(dfs_proto::extent::BLOCK_BYTES_MAX) => {
                     let remedy = "Delete files, or add disks or minions.";

@@ -3,6 +3,7 @@
 mod balance;
 mod check;
 mod copies;
+mod disks;
 mod drain;
 mod rot;
 
