@@ -407,6 +407,7 @@ async fn stop_when_told(leader: &Leader, shutdown: &CancellationToken) -> Result
     };
     notify::stopping();
     shutdown.cancel();
+    leader.checks.stop();
     if let Some(why) = why {
         return Err(DaemonError::Stopped(why));
     }

@@ -26,6 +26,7 @@ pub struct Run {
 struct State {
     told: TablesCheck,
     asked: Duration,
+    stopped: bool,
 }
 
 /// The runs of a leader: the last one.
@@ -33,6 +34,14 @@ struct State {
 pub struct Runs(Mutex<Option<Arc<Run>>>);
 
 impl Runs {
+    /// The master stops, and waits for no run.
+    pub fn stop(&self) {
+        if let Some(run) = &*self.0.lock() {
+            run.state.lock().stopped = true;
+            run.over.notify_all();
+        }
+    }
+
     /// The run of this number, if it is the last; asked for now.
     pub fn get(&self, number: u64) -> Option<Arc<Run>> {
         let last = self.0.lock().clone();
@@ -54,7 +63,11 @@ impl Runs {
                 let asked = clock.monotonic();
                 let run = Arc::new(Run {
                     number,
-                    state: Mutex::new(State { told, asked }),
+                    state: Mutex::new(State {
+                        told,
+                        asked,
+                        stopped: false,
+                    }),
                     over: Condvar::new(),
                     clock: Arc::clone(clock),
                 });
@@ -79,7 +92,7 @@ impl Run {
             let rest = now.saturating_sub(since).min(REST_MAX);
             let mut state = self.state.lock();
             state.told.rows = rows;
-            let wanted = now.saturating_sub(state.asked) < ABANDONED;
+            let wanted = !state.stopped && now.saturating_sub(state.asked) < ABANDONED;
             if wanted && !hurry {
                 self.over.wait_for(&mut state, rest);
             }
@@ -135,8 +148,9 @@ impl Run {
 mod tests {
     use super::*;
     use crate::engine::apply::{MemoryTables, Settings, Storage};
-    use crate::tables::txn::Tables;
+    use crate::tables::{rows::InodeRow, txn::Tables};
     use dfs_host::clock::ManualClock;
+    use dfs_proto::{attr::FileKind, id::InodeId, time::Timestamp};
 
     #[test]
     fn one_at_a_time_and_the_next_when_it_is_over() {
@@ -158,5 +172,27 @@ mod tests {
         let (second, fresh) = runs.begin(7, &clock);
         assert!(fresh && second.number == 2);
         assert!(runs.get(1).is_none() && runs.get(2).is_some());
+    }
+
+    #[test]
+    fn a_master_that_stops_waits_for_no_run() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+        let tables = Tables::open(&Storage::Memory(Arc::default()), Settings::default());
+        let tables = tables.expect("opens");
+        for inode in 1..3000 {
+            let row = InodeRow::new(FileKind::File, 0, (0, 0), Timestamp::EPOCH);
+            let done = tables.transact(|txn| {
+                txn.put(InodeId(inode), &row);
+                Ok::<(), ()>(())
+            });
+            done.expect("it is done");
+        }
+        tables.checkpoint_now().expect("written");
+        let runs = Runs::default();
+        let (run, _) = runs.begin(7, &clock);
+        runs.stop();
+        assert_eq!(run.carry_out(&Reader::of(tables), true), []);
+        let told = run.ask(Duration::ZERO);
+        assert!(told.failure.expect("it was ended").contains("ended"));
     }
 }

@@ -228,7 +228,7 @@ fn work(folder: &Path, over: &AtomicBool) {
 
 #[test]
 fn a_check_beside_work_finds_nothing_that_is_not_so() {
-    let rounds = if long() { 40 } else { 2 };
+    let rounds = if long() { 40 } else { 6 };
     let mut cluster = Cluster::of(Shape {
         minions: 4,
         mounts: 2,
