@@ -20,7 +20,9 @@ pub enum SyncMode {
 #[command(
     name = "dfs-master",
     version,
-    about = "Keeps the names of a dfs file system"
+    about = "Keeps the names of a dfs file system",
+    after_help = "To make a data folder from what a minion keeps, or from a backup: \
+                  dfs-master recover --help, dfs-master restore --help"
 )]
 pub struct Settings {
     /// Folder for the log, the tables and everything else this master keeps.
@@ -54,6 +56,10 @@ pub struct Settings {
     /// Seconds of silence after which blocks of a dead minion are copied; at once where one copy is left
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..=604_800))]
     pub repair_after: u32,
+
+    /// Seconds for which blocks are left alone that a recovered master knows nothing of
+    #[arg(long, default_value_t = 604_800)]
+    pub spare_unknown_for: u32,
 
     /// When the log is synced.
     #[arg(long, value_enum, default_value = "group")]

@@ -2,7 +2,7 @@
 //! a token that ends it. Tests start the same in-process, as many as they like.
 
 use crate::{
-    cluster::Patience,
+    cluster::{Keepers, Patience},
     config::{Impatient, Settings},
     engine::{
         apply::{Damage, Machine, Settings as TableSettings, Storage},
@@ -14,6 +14,7 @@ use crate::{
         ticks,
     },
     folder::{self, FolderError},
+    keepsake::Outgoing,
     lease::{Leases, Moments, Seats},
     metrics::Metrics,
     raft::{Group, GroupError, Opening},
@@ -295,6 +296,8 @@ fn assemble(
 ) -> Result<Arc<Leader>, DaemonError> {
     let reader = group.reader();
     let moments = Moments::of(reader.boots()?);
+    let spared = Duration::from_secs(u64::from(settings.spare_unknown_for));
+    let recovered = reader.recovered()?.map(|recovered| (recovered, spared));
     let now = clock.monotonic();
     let mut reserve = Reserve::open(&*disk, settings.reserve_mib * u64::from(MIB))?;
     reserve.watch(&*disk)?;
@@ -327,6 +330,12 @@ fn assemble(
         damaged: Default::default(),
         punches: Default::default(),
         rewrites: Default::default(),
+        keepers: parking_lot::Mutex::new(Keepers::of(now)),
+        outgoing: Outgoing::of(boot),
+        told: Default::default(),
+        replaced: tokio::sync::watch::Sender::new(None),
+        recovered,
+        unknown: Default::default(),
         unsettled: Default::default(),
     };
     for (minion, row) in leader.reader.minions()? {
@@ -401,13 +410,26 @@ pub fn listen(leader: &Arc<Leader>, listeners: Vec<Listener>, shutdown: &Cancell
 async fn stop_when_told(leader: &Leader, shutdown: &CancellationToken) -> Result<(), DaemonError> {
     let mut failure = leader.group.failure();
     let failed = failure.wait_for(Option::is_some);
+    let mut replaced = leader.replaced.subscribe();
+    let replaced = replaced.wait_for(Option::is_some);
+    let mut by = None;
     let why = tokio::select! {
         () = shutdown.cancelled() => None,
         failed = failed => failed.ok().and_then(|why| why.clone()),
+        replaced = replaced => {
+            by = replaced.ok().and_then(|by| *by);
+            None
+        }
     };
     notify::stopping();
     shutdown.cancel();
     leader.checks.stop();
+
+    if let Some(by) = by {
+        folder::replace(&*leader.disk, by)?;
+        leader.group.stop().await?;
+        return Err(FolderError::Replaced(by).into());
+    }
     if let Some(why) = why {
         return Err(DaemonError::Stopped(why));
     }

@@ -12,6 +12,8 @@ use std::io;
 /// The marker's file.
 const MARKER: &str = "dfs-master";
 const MARKER_NEW: &str = "dfs-master.new";
+/// Says that a later master has taken this one's place.
+const REPLACED: &str = "replaced";
 /// Counts the formats of log and tables together.
 const FORMAT: u32 = 1;
 /// What may stand in a folder that is to become a master's.
@@ -44,6 +46,14 @@ pub enum FolderError {
          that wrote it, or a newer one"
     )]
     Format(u32),
+    /// A later master has taken its place.
+    #[error(
+        "this data folder is of a master that was replaced: a later one (boot {0}) of the same file \
+         system was made of a copy, and minions have followed it. Start nothing with this folder: move \
+         it away. Only if that other master is stopped for good, and this one is to go on without what \
+         was changed there, remove the file `replaced` in it and the folder keepsake/ of each minion"
+    )]
+    Replaced(u64),
     /// Not ours.
     #[error(
         "the data folder holds {0:?} and no file `dfs-master`, so it is not a master's, or not a \
@@ -63,6 +73,9 @@ pub struct Home {
 
 /// Looks at a folder; makes an empty one a master's, with this new file system.
 pub fn open(disk: &dyn Disk, new: impl FnOnce() -> FilesystemId) -> Result<Home, FolderError> {
+    if let Some(by) = replaced(disk)? {
+        return Err(FolderError::Replaced(by));
+    }
     if let Some(marker) = read(disk)? {
         let filesystem = marker.filesystem.parse::<FilesystemId>();
         let filesystem = filesystem.map_err(|error| FolderError::Damaged(error.to_string()))?;
@@ -99,6 +112,30 @@ pub fn open(disk: &dyn Disk, new: impl FnOnce() -> FilesystemId) -> Result<Home,
 /// Log and tables of a new folder are there, synced.
 pub fn made(disk: &dyn Disk, home: Home) -> Result<(), FolderError> {
     write(disk, Home { made: true, ..home })
+}
+
+/// Notes that a later master, of this boot, has taken the place of this folder's: no start from it
+/// counts any more.
+pub fn replace(disk: &dyn Disk, by: u64) -> Result<(), FolderError> {
+    let file = match disk.create(REPLACED) {
+        Err(there) if there.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    };
+    file.write_at(&[format!("{by}\n").as_bytes()], 0)?;
+    file.sync()?;
+    Ok(disk.sync_folder("")?)
+}
+
+fn replaced(disk: &dyn Disk) -> Result<Option<u64>, FolderError> {
+    let file = match disk.open(REPLACED) {
+        Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut bytes = [0; 32];
+    let length = file.read_at(&mut bytes, 0)?;
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    // Whatever it says, that it is there counts.
+    Ok(Some(text.trim().parse().unwrap_or(0)))
 }
 
 fn listed(disk: &dyn Disk, folder: &str) -> Result<Vec<String>, FolderError> {
@@ -186,6 +223,19 @@ mod tests {
         assert_eq!(open(&*disk, || FilesystemId(8)).expect("opened"), home);
         made(&*disk, home).expect("written");
         assert!(open(&*disk, || FilesystemId(8)).expect("opened").made);
+    }
+
+    #[test]
+    fn a_master_that_was_replaced_does_not_begin_again() {
+        let disk = fresh();
+        let home = open(&*disk, || FilesystemId(9)).expect("made");
+        made(&*disk, home).expect("written");
+        for _ in 0..2 {
+            replace(&*disk, 4711).expect("written");
+            disk.crash(dfs_host::disk::Crash::PowerAtWorst);
+            let refused = open(&*disk, || FilesystemId(8)).expect_err("refused");
+            assert!(matches!(refused, FolderError::Replaced(4711)), "{refused}");
+        }
     }
 
     #[test]

@@ -13,12 +13,14 @@ pub mod folder;
 pub mod hostile;
 #[cfg(test)]
 mod hostile_tests;
+pub mod keepsake;
 pub mod lease;
 pub mod locks;
 pub mod metrics;
 pub mod namespace;
 pub mod quota;
 pub mod raft;
+pub mod recover;
 pub mod repair;
 pub mod service;
 pub mod tables;

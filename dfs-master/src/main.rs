@@ -1,7 +1,7 @@
 //! The program `dfs-master`: settings, logs, the daemon, an exit code.
 
 use dfs_host::{clock::SystemClock, settings, signals};
-use dfs_master::{config::Settings, daemon};
+use dfs_master::{config::Settings, daemon, recover};
 use std::{process::ExitCode, sync::Arc};
 use tikv_jemallocator::Jemalloc;
 
@@ -10,6 +10,9 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
+    if recover::is_meant(std::env::args_os()) {
+        return recover::main();
+    }
     let settings: Settings = settings::load();
     settings.logs.init();
     let runtime = match tokio::runtime::Builder::new_current_thread()

@@ -1,6 +1,6 @@
 //! Counters of a master, for status and measurements.
 
-use dfs_proto::id::SessionId;
+use dfs_proto::{id::SessionId, log::Keeping};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -21,6 +21,10 @@ pub struct Metrics {
     pub log_entries: AtomicU64,
     /// Commands in them.
     pub commands: AtomicU64,
+    /// Answers to keepers that had something new.
+    pub keepsake_answers: AtomicU64,
+    /// Bytes of the log in them.
+    pub keepsake_log_bytes: AtomicU64,
     /// What sessions asked.
     pub calls: Calls,
 }
@@ -51,6 +55,14 @@ impl Calls {
 }
 
 impl Metrics {
+    /// Counts an answer to a keeper.
+    pub fn note_keepsake(&self, answer: &Keeping) {
+        Metrics::add(&self.keepsake_answers, 1);
+        if let Keeping::Log { bytes, .. } = answer {
+            Metrics::add(&self.keepsake_log_bytes, bytes.0.len());
+        }
+    }
+
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, count: usize) {
         counter.fetch_add(count as u64, Ordering::Relaxed);

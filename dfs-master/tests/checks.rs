@@ -59,9 +59,11 @@ impl World {
             tables: Storage::Memory(Arc::<MemoryTables>::default()),
         };
         let stop = CancellationToken::new();
-        let leader = daemon::lead(&settings, stores, clock, stop)
+        let leader = daemon::lead(&settings, stores, clock.clone(), stop)
             .await
             .expect("leads");
+        // One that is new leaves alone what it does not know.
+        clock.advance(Duration::from_secs(10));
         let admin = AdminService {
             leader: Arc::clone(&leader),
         };

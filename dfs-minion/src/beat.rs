@@ -5,6 +5,7 @@
 
 use crate::{
     append::Fenced,
+    keepsake::Master,
     marker::Marker,
     orders::Orders,
     service::Who,
@@ -19,7 +20,10 @@ use dfs_proto::{
 };
 use std::{io, sync::Arc, time::Duration};
 use tarpc::client::RpcError;
-use tokio::time::{MissedTickBehavior, sleep};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, sleep},
+};
 
 /// The longest that a call to the master takes.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,6 +74,8 @@ pub(crate) struct Talk {
     pub(crate) fenced: Arc<Fenced>,
     pub(crate) who: Who,
     pub(crate) introduction: Introduction,
+    /// Told who registered this minion.
+    pub(crate) registered: watch::Sender<Option<Master>>,
     /// Blocks of drives that failed, which the master was not told of yet.
     pub(crate) lost: Vec<BlockId>,
     /// Drives whose failure was noted, by their place in the store.
@@ -138,6 +144,12 @@ impl Talk {
         let minion = registered.minion;
         tracing::info!(%master, %minion, filesystem = %registered.filesystem, "registered");
         *wait = RETRY_MIN;
+        self.registered.send_replace(Some(Master {
+            address: master.clone(),
+            filesystem: registered.filesystem,
+            minion,
+            incarnation: registered.incarnation,
+        }));
         let interval = Duration::from_millis(u64::from(registered.beat_interval_ms.max(10)));
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

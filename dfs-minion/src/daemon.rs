@@ -3,6 +3,7 @@
 use crate::{
     append::{Appender, Fenced},
     beat::{BeatError, Introduction, Talk},
+    keepsake::{Follower, Shelf},
     marker::{self, MarkerError, Sighting},
     orders::Orders,
     pace::Pace,
@@ -29,7 +30,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{io, path::Path, sync::Arc};
 use tarpc::server::Channel;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -159,7 +160,7 @@ async fn start_on(
     };
     let opened = tokio::task::spawn_blocking(opening).await;
     let stopped = |error: tokio::task::JoinError| machine("opening".into(), error.into());
-    let (store, owner) = opened.map_err(stopped)??;
+    let (store, shelf, owner) = opened.map_err(stopped)??;
     let store = Arc::new(store);
     let mut listeners = vec![Listener::bind(&settings.listen.parse()?).await?];
     let in_memory = matches!(listeners[0].address(), Address::Memory(_));
@@ -168,8 +169,8 @@ async fn start_on(
     }
     let bound: Vec<Address> = listeners.iter().map(Listener::address).collect();
     let addresses: Vec<String> = bound.iter().map(Address::to_string).collect();
-    let parts = Parts::new(&settings, store, owner, seed);
-    let talk = parts.talk(&settings, &bound)?;
+    let parts = Parts::new(&settings, store, shelf, owner, seed);
+    let (talk, follower) = parts.talk(&settings, &bound)?;
     let stop = shutdown.child_token();
     let mut serving = JoinSet::new();
     for listener in listeners {
@@ -181,6 +182,7 @@ async fn start_on(
     let ended = tokio::spawn(async move {
         let ended = tokio::select! {
             () = scrubbing => Ok(()),
+            () = follower.run() => Ok(()),
             () = shutdown.cancelled() => Ok(()),
             error = talk.run() => Err(DaemonError::from(error)),
         };
@@ -200,7 +202,7 @@ fn open(
     disks: Vec<DataDisk>,
     clock: Arc<dyn Clock>,
     seed: u64,
-) -> Result<(Store, Owner), DaemonError> {
+) -> Result<(Store, Shelf, Owner), DaemonError> {
     let mut sightings: Vec<Sighting> = Vec::new();
     for DataDisk { path, disk } in &disks {
         let has_blocks = match disk.list(BLOCKS) {
@@ -231,7 +233,9 @@ fn open(
     let filesystem = owner.map(|(filesystem, _)| filesystem);
     let store = Store::open(drives, filesystem, clock);
     let store = store.map_err(|why| machine("cannot open the blocks".into(), why))?;
-    Ok((store, owner))
+    let shelf = Shelf::open(store.drives(), filesystem);
+    let shelf = shelf.map_err(|why| machine("cannot open the keepsake".into(), why))?;
+    Ok((store, shelf, owner))
 }
 
 /// What the tasks of the daemon share.
@@ -240,13 +244,14 @@ struct Parts {
     appender: Arc<Appender>,
     fenced: Arc<Fenced>,
     who: Who,
+    shelf: Arc<Shelf>,
     pace: Arc<Pace>,
     flight: Arc<Semaphore>,
     pools: PoolSettings,
 }
 
 impl Parts {
-    fn new(settings: &Settings, store: Arc<Store>, owner: Owner, seed: u64) -> Parts {
+    fn new(settings: &Settings, store: Arc<Store>, shelf: Shelf, owner: Owner, seed: u64) -> Parts {
         let who: Who = Arc::new(RwLock::new(Identity {
             filesystem: owner.map(|(filesystem, _)| filesystem),
             minion: owner.map(|(_, minion)| minion),
@@ -271,21 +276,34 @@ impl Parts {
             appender,
             fenced,
             who,
+            shelf: Arc::new(shelf),
             pace: Arc::new(Pace::new(settings.background_rate)),
             flight,
             pools,
         }
     }
 
-    fn talk(&self, settings: &Settings, bound: &[Address]) -> Result<Talk, DaemonError> {
+    fn talk(
+        &self,
+        settings: &Settings,
+        bound: &[Address],
+    ) -> Result<(Talk, Follower), DaemonError> {
         let masters: Result<Vec<Address>, _> = settings.master.iter().map(|m| m.parse()).collect();
         let masters = masters?;
         if masters.is_empty() {
             return Err(DaemonError::Setting("--master names no address".into()));
         }
         let host = settings.host.clone().unwrap_or_else(host_name);
-        Ok(Talk {
+        let (registered, master) = watch::channel(None);
+        let follower = Follower {
+            shelf: Arc::clone(&self.shelf),
+            control: Pool::new(self.pools.clone()),
+            pace: Arc::clone(&self.pace),
+            master,
+        };
+        let talk = Talk {
             masters,
+            registered,
             control: Pool::new(self.pools.clone()),
             store: Arc::clone(&self.store),
             orders: Arc::new(Orders::new(
@@ -303,7 +321,8 @@ impl Parts {
             },
             lost: Vec::new(),
             failed: vec![false; self.store.drives().len()],
-        })
+        };
+        Ok((talk, follower))
     }
 
     fn serve(
@@ -317,6 +336,7 @@ impl Parts {
             store: Arc::clone(&self.store),
             appender: Arc::clone(&self.appender),
             who: Arc::clone(&self.who),
+            shelf: Arc::clone(&self.shelf),
             pace: Arc::clone(&self.pace),
             flight: Arc::clone(&self.flight),
             reads: Arc::new(Semaphore::new(0)),

@@ -6,6 +6,7 @@ use crate::{
         BlockHeader, HEADER_BYTES, Holes, PIECE_HEADER_BYTES, PIECE_MAGIC, PieceHeader,
         TRAILER_BYTES, Trailer, decode_index, encode_index,
     },
+    keepsake,
     marker::Marker,
     settings::Settings,
     store::{BLOCKS, Drive, READ_BYTES_MAX, Store},
@@ -35,6 +36,8 @@ pub const PARSERS: &[(&str, Parser)] = &[
     ("minion_block", block_file),
     ("minion_marker", marker),
     ("minion_settings", settings),
+    ("minion_manifest", keepsake::hostile::manifest),
+    ("minion_keepsake", keepsake::hostile::segment),
 ];
 
 /// The block that all bytes claim to be of.

@@ -3,6 +3,7 @@
 use crate::{
     format::{BlockHeader, Holes, PieceHeader, Trailer, encode_index},
     hostile::{self, BLOCK, FILESYSTEM, Verdict},
+    keepsake,
     marker::Marker,
 };
 use dfs_hostile::{Counting, Trial};
@@ -149,6 +150,24 @@ fn hostile_markers() {
     };
     let seeds = twice(0, marker.text().as_bytes()).to_vec();
     stand("minion_marker", hostile::marker, seeds, 20_000, 1 << 20);
+}
+
+#[test]
+fn hostile_manifests() {
+    let text = "dfs keepsake, format 1\nfilesystem 000000000000000000000000000000ab\nepoch 5\n\
+                snapshot 1234\nsnapshot-bytes 5678\noldest 42\nchecksum 00000000\n";
+    let mended = [&[128], text.as_bytes()].concat();
+    let parser = keepsake::hostile::manifest;
+    stand("minion_manifest", parser, vec![mended], 20_000, 1 << 20);
+}
+
+#[test]
+fn hostile_keepsakes() {
+    let first = &keepsake::segments()[0];
+    let flags = [0, 1, 2, 3, 2 | 9 << 2, 3 | 20 << 2];
+    let seeds = flags.map(|flags| [&[flags], &first[..]].concat()).to_vec();
+    let parser = keepsake::hostile::segment;
+    stand("minion_keepsake", parser, seeds, 20_000, 4 << 20);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod format;
 pub mod hostile;
 #[cfg(test)]
 mod hostile_tests;
+mod keepsake;
 mod marker;
 mod orders;
 mod pace;

@@ -5,6 +5,7 @@
 
 use crate::{
     append::Appender,
+    keepsake::Shelf,
     pace::Pace,
     store::{READ_BYTES_MAX, Store},
 };
@@ -12,6 +13,8 @@ use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId},
+    log::{KEEPSAKE_PART_MAX, Keepsake, KeepsakeFile},
+    payload::Payload,
     service::{Append, Appended, BlockBytes, GivenUp, HELD_PER_ANSWER_MAX, Look, Looked, Minion},
     wire::Identity,
 };
@@ -32,6 +35,7 @@ pub(crate) struct Service {
     pub(crate) store: Arc<Store>,
     pub(crate) appender: Arc<Appender>,
     pub(crate) who: Who,
+    pub(crate) shelf: Arc<Shelf>,
     /// Makes way for what is asked here.
     pub(crate) pace: Arc<Pace>,
     /// KiB of appends in flight, of all links.
@@ -171,5 +175,25 @@ impl Minion for Service {
 
     async fn whoami(self, _: Context) -> Option<MinionId> {
         self.who.read().minion
+    }
+
+    async fn keepsake(self, _: Context) -> Result<Option<Keepsake>, BlockError> {
+        Ok(self.shelf.keepsake())
+    }
+
+    async fn read_keepsake(
+        self,
+        _: Context,
+        file: KeepsakeFile,
+        offset: u64,
+    ) -> Result<Payload, BlockError> {
+        let shelf = Arc::clone(&self.shelf);
+        self.within_budget(u64::from(KEEPSAKE_PART_MAX), async move {
+            let read = tokio::task::spawn_blocking(move || shelf.read(file, offset)).await;
+            let read = read.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
+            let unable = |why| BlockError::Unavailable(format!("{file:?} of the keepsake: {why}"));
+            read.map(|bytes| Payload(bytes.into())).map_err(unable)
+        })
+        .await
     }
 }

@@ -9,6 +9,7 @@ use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId, SessionId},
+    log::{Keepsake, KeepsakeFile},
     payload::{Gathered, Payload},
     service::{Append, Appended, BlockBytes, GivenUp, Look, Looked, Minion, MinionClient},
     wire::{
@@ -93,6 +94,19 @@ impl Minion for Source {
         _: u32,
     ) -> Result<Vec<ReplicaState>, BlockError> {
         Ok(Vec::new())
+    }
+
+    async fn keepsake(self, _: Context) -> Result<Option<Keepsake>, BlockError> {
+        Ok(None)
+    }
+
+    async fn read_keepsake(
+        self,
+        _: Context,
+        _: KeepsakeFile,
+        _: u64,
+    ) -> Result<Payload, BlockError> {
+        Ok(Payload::default())
     }
 }
 

@@ -30,6 +30,39 @@ impl Crc32c {
     }
 }
 
+/// The checksum of a stream that ends with its own checksum, as it comes.
+#[derive(Debug)]
+pub struct SelfSummed {
+    digest: crc_fast::Digest,
+    /// The last bytes, which may be the checksum.
+    end: Vec<u8>,
+}
+
+impl Default for SelfSummed {
+    fn default() -> SelfSummed {
+        SelfSummed {
+            digest: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi),
+            end: Vec::new(),
+        }
+    }
+}
+
+impl SelfSummed {
+    /// The next bytes.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.end.extend_from_slice(bytes);
+        let summed = self.end.len().saturating_sub(4);
+        self.digest.update(&self.end[..summed]);
+        self.end.drain(..summed);
+    }
+
+    /// Whether the last four bytes are the checksum of all before them, little-endian.
+    pub fn is_whole(&self) -> bool {
+        let sum = u32::try_from(self.digest.finalize()).expect("CRC-32 has 32 bits");
+        self.end == sum.to_le_bytes()
+    }
+}
+
 impl fmt::Debug for Crc32c {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}", self.0)
@@ -55,5 +88,19 @@ mod tests {
         assert_eq!(first.then(next, 5), Crc32c(0xe306_9283));
         assert_eq!(Crc32c::of(&[]).then(first, 4), first);
         assert_eq!(first.then(Crc32c::of(&[]), 0), first);
+    }
+
+    #[test]
+    fn a_stream_that_ends_with_its_checksum_is_whole_however_it_comes() {
+        let mut stream = b"123456789".to_vec();
+        stream.extend(0xe306_9283_u32.to_le_bytes());
+        for part in 1..=stream.len() {
+            let mut summed = SelfSummed::default();
+            let mut parts = stream.chunks(part).peekable();
+            while let Some(part) = parts.next() {
+                summed.take(part);
+                assert_eq!(summed.is_whole(), parts.peek().is_none());
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ pub mod hostile;
 #[cfg(test)]
 mod hostile_tests;
 pub mod id;
+pub mod log;
 pub mod minion;
 pub mod name;
 pub mod payload;

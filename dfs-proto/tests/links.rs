@@ -6,6 +6,7 @@ use dfs_proto::{
     checksum::Crc32c,
     error::BlockError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    log::{Keepsake, KeepsakeFile},
     payload::{Gathered, Payload},
     service::{Append, Appended, BlockBytes, GivenUp, Look, Looked, Minion, MinionClient},
     wire::{
@@ -93,6 +94,19 @@ impl Minion for Echo {
         _: u32,
     ) -> Result<Vec<ReplicaState>, BlockError> {
         Ok(Vec::new())
+    }
+
+    async fn keepsake(self, _: Context) -> Result<Option<Keepsake>, BlockError> {
+        Ok(None)
+    }
+
+    async fn read_keepsake(
+        self,
+        _: Context,
+        _: KeepsakeFile,
+        _: u64,
+    ) -> Result<Payload, BlockError> {
+        Ok(Payload::default())
     }
 }
 

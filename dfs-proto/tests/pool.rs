@@ -4,6 +4,7 @@ use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId},
+    log::{Keepsake, KeepsakeFile},
     service::{Append, Appended, BlockBytes, GivenUp, Look, Looked, Minion, MinionClient},
     wire::{
         Accepted, Address, DialError, Identity, Listener, Pool, PoolSettings, answer, channel,
@@ -97,6 +98,19 @@ impl Minion for Named {
         _: u32,
     ) -> Result<Vec<ReplicaState>, BlockError> {
         Ok(Vec::new())
+    }
+
+    async fn keepsake(self, _: Context) -> Result<Option<Keepsake>, BlockError> {
+        Ok(None)
+    }
+
+    async fn read_keepsake(
+        self,
+        _: Context,
+        _: KeepsakeFile,
+        _: u64,
+    ) -> Result<dfs_proto::payload::Payload, BlockError> {
+        Ok(Default::default())
     }
 }
 

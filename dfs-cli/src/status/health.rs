@@ -139,6 +139,7 @@ pub(crate) mod tests {
     use super::*;
     use dfs_proto::{
         id::{DiskId, FilesystemId, MinionId, SessionId},
+        log::KeepsakeStatus,
         minion::DiskState,
         service::{Alarm, MinionStatus, SessionStatus},
         view::Space,
@@ -200,6 +201,14 @@ pub(crate) mod tests {
             surveyed: true,
             log: (90, 90, 88),
             alarms: Vec::new(),
+            keepsakes: vec![KeepsakeStatus {
+                minion: MinionId(2),
+                host: "host2".to_owned(),
+                whole: true,
+                behind: 4,
+                behind_ms: 120,
+                bytes: 3 << 20,
+            }],
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::{health::Health, people::state};
 use dfs_proto::{
+    log::KeepsakeStatus,
     minion::DiskState,
     service::{MinionStatus, SessionStatus, Status},
 };
@@ -42,6 +43,7 @@ pub(crate) fn render(status: &Status, health: Health, sentence: &str) -> String 
         "damaged_replicas": status.damaged_replicas,
         "surveyed": status.surveyed,
         "log": { "last": last, "applied": applied, "synced": synced },
+        "keepsakes": status.keepsakes.iter().map(keepsake).collect::<Vec<_>>(),
         "alarms": alarms.collect::<Vec<_>>(),
     });
     format!("{value:#}")
@@ -71,6 +73,17 @@ fn disk(disk: &DiskState) -> Value {
         "bytes_used": disk.bytes_used,
         "blocks": disk.blocks,
         "failed": disk.failed,
+    })
+}
+
+fn keepsake(keepsake: &KeepsakeStatus) -> Value {
+    json!({
+        "minion": keepsake.minion.0,
+        "host": keepsake.host,
+        "whole": keepsake.whole,
+        "behind": keepsake.behind,
+        "behind_ms": keepsake.behind_ms,
+        "bytes": keepsake.bytes,
     })
 }
 
@@ -105,5 +118,6 @@ mod tests {
         assert_eq!(value["sessions"][0]["session"], "12");
         assert_eq!(value["sessions"][0]["calls"]["lookup"], 7);
         assert_eq!(value["log"]["synced"], 88);
+        assert_eq!(value["keepsakes"][0]["behind"], 4);
     }
 }

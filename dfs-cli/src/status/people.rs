@@ -3,6 +3,7 @@
 use crate::text::{Table, count, span, thousands};
 use dfs_host::settings::show_bytes;
 use dfs_proto::{
+    log::KeepsakeStatus,
     minion::Liveness,
     service::{MinionStatus, Status},
 };
@@ -22,6 +23,7 @@ pub(crate) fn render(status: &Status, address: &str, sentence: &str) -> String {
     section(failed_disks(status));
     section(endangered(status));
     section(healing(status));
+    section(keepsakes(status));
     section(sessions(status));
     section(alarms(status));
     page
@@ -35,7 +37,7 @@ fn summary(status: &Status, address: &str) -> String {
         "space     {} used, {} free of {} (as files; every byte is kept {})\n\
          files     {}\n\
          copies    {} of each new block, at least {}; names, and files up to 4 KiB, are in the \
-         log of the one master\n\
+         log of the one master, and in keepsakes\n\
          master    {address}, up {}, build {}, log {last} (applied {applied}, synced {synced})\n\
          system    {}",
         show_bytes(used),
@@ -191,6 +193,30 @@ fn healing(status: &Status) -> String {
         thousands(healing.copies),
         show_bytes(healing.bytes),
     )
+}
+
+fn keepsakes(status: &Status) -> String {
+    let one = |keepsake: &KeepsakeStatus| {
+        let how = match (keepsake.whole, keepsake.behind) {
+            (false, _) => "not whole yet".to_owned(),
+            (true, 0) => "up to date".to_owned(),
+            (true, behind) => format!(
+                "{} behind, for {}",
+                count(behind, "record"),
+                span(keepsake.behind_ms)
+            ),
+        };
+        let (minion, host) = (keepsake.minion, &keepsake.host);
+        format!(
+            "  minion {minion} on {host}: {how}, {}",
+            show_bytes(keepsake.bytes)
+        )
+    };
+    let all: Vec<String> = status.keepsakes.iter().map(one).collect();
+    match all.is_empty() {
+        true => "keepsakes of the master's log: none".to_owned(),
+        false => format!("keepsakes of the master's log:\n{}", all.join("\n")),
+    }
 }
 
 fn sessions(status: &Status) -> String {

@@ -5,7 +5,8 @@ use dfs_proto::{
     block::{Capability, Piece, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId},
-    payload::Gathered,
+    log::{Keepsake, KeepsakeFile},
+    payload::{Gathered, Payload},
     service::{Append, Appended, BlockBytes, GivenUp, Look, Looked, Minion},
 };
 use parking_lot::Mutex;
@@ -231,5 +232,18 @@ impl Minion for Served {
         _: u32,
     ) -> Result<Vec<ReplicaState>, BlockError> {
         Ok(Vec::new())
+    }
+
+    async fn keepsake(self, _: Context) -> Result<Option<Keepsake>, BlockError> {
+        Ok(None)
+    }
+
+    async fn read_keepsake(
+        self,
+        _: Context,
+        _: KeepsakeFile,
+        _: u64,
+    ) -> Result<Payload, BlockError> {
+        Ok(Payload::default())
     }
 }

@@ -111,6 +111,13 @@ impl Roster {
         stay.count()
     }
 
+    /// All are to send a full report.
+    pub fn want_reports(&mut self) {
+        self.members
+            .values_mut()
+            .for_each(|member| member.report_wanted = true);
+    }
+
     /// A minion was heard of; `None` if this is not its present registration. Answers whether it
     /// has just come back.
     pub fn beat(

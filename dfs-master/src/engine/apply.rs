@@ -21,7 +21,7 @@ use crate::{
     quota,
     tables::{
         key::{Key, all},
-        rows::{BootsRow, FilesystemRow, InodeRow, MinionRow, NumbersRow},
+        rows::{BootsRow, FilesystemRow, InodeRow, MinionRow, NumbersRow, RecoveredRow},
         txn::{Direction, Rows, Tables, Txn},
     },
 };
@@ -193,6 +193,11 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
             format(txn, now, &row, (*uid, *gid), *mode)
         }
         Act::Boot { log_end } => boot(txn, *log_end),
+        Act::Recover {
+            log_end,
+            boots,
+            minions,
+        } => recover(txn, now, *log_end, (*boots, *minions)),
         Act::OpenSession {
             session,
             host,
@@ -207,12 +212,9 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
             measured,
             waited,
         } => seal::by_measure(txn, now, *block, measured, *waited).map(Outcome::Sealed),
-        Act::Replicas(news) => {
-            for (block, minion, news) in news {
-                replicas::note(txn, *block, *minion, *news)?;
-            }
-            Ok(Outcome::Done)
-        }
+        Act::Replicas(news) => each(news, |(block, minion, news)| {
+            replicas::note(txn, *block, *minion, *news)
+        }),
         Act::Reclaim {
             before,
             blocks_max,
@@ -240,14 +242,14 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
             session,
             step,
         } => rewrite(txn, now, (*session, *block), step),
-        Act::Mend(mends) => {
-            for one in mends {
-                mend(txn, now, one)?;
-            }
-            Ok(Outcome::Done)
-        }
+        Act::Mend(mends) => each(mends, |one| mend(txn, now, one)),
         Act::Change { .. } => unreachable!("changes of sessions are carried out once, elsewhere"),
     }
+}
+
+fn each<T>(all: &[T], act: impl FnMut(&T) -> Result<(), FsError>) -> Result<Outcome, FsError> {
+    all.iter().try_for_each(act)?;
+    Ok(Outcome::Done)
 }
 
 fn boot(txn: &mut Txn<'_>, log_end: u64) -> Result<Outcome, FsError> {
@@ -258,6 +260,23 @@ fn boot(txn: &mut Txn<'_>, log_end: u64) -> Result<Outcome, FsError> {
     boots.begin(numbers.boot, log_end);
     txn.put((), &boots);
     Ok(Outcome::Booted(numbers.boot))
+}
+
+/// A start after which nothing is given out that may have been given out before.
+fn recover(
+    txn: &mut Txn<'_>,
+    now: Timestamp,
+    log_end: u64,
+    (boots, minions): (u64, u32),
+) -> Result<Outcome, FsError> {
+    let mut numbers = txn.row::<NumbersRow>(())?.unwrap_or_default();
+    numbers.boot += boots;
+    numbers.minion = numbers.minion.saturating_add(minions);
+    txn.put((), &numbers);
+    let at = now;
+    let boot = numbers.boot + 1;
+    txn.put((), &RecoveredRow { at, boot });
+    self::boot(txn, log_end)
 }
 
 fn reclaim(

@@ -161,6 +161,16 @@ pub enum Act {
     /// Puts right what a check of the tables found; what is not so any more is passed over. Answered
     /// with `Done`.
     Mend(Vec<Mend>),
+    /// The first command after the log was recovered from a copy that may lack the end of it: what
+    /// was given out after that is not given out again. Answered with `Booted`.
+    Recover {
+        /// The last command that the copy has.
+        log_end: u64,
+        /// Starts that are passed over: more than there can have been since.
+        boots: u64,
+        /// Numbers of minions that are passed over.
+        minions: u32,
+    },
 }
 
 /// A step of a rewrite.
@@ -226,6 +236,7 @@ impl Command {
         match &self.act {
             Act::Format { .. }
             | Act::Boot { .. }
+            | Act::Recover { .. }
             | Act::RegisterMinion(_)
             | Act::DrainMinion { .. }
             | Act::RemoveMinion { .. }

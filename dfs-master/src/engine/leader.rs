@@ -6,15 +6,16 @@
 //! never across an await.
 
 use crate::{
-    cluster::{Copies, Patience, Roster, logical_bytes},
+    cluster::{Aspirant, Copies, Keepers, Patience, Roster, logical_bytes},
     engine::{
         audit::Runs,
         command::{Act, Outcome},
         ids::Ids,
         proposer::Proposer,
-        reader::Reader,
+        reader::{Reader, Recovered},
         space::Reserve,
     },
+    keepsake::Outgoing,
     lease::{Leases, Lend, Moments, Seats},
     locks::Lines,
     metrics::Metrics,
@@ -24,7 +25,7 @@ use crate::{
 use dfs_host::{clock::Clock, disk::Disk};
 use dfs_proto::{
     error::FsError,
-    id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    id::{BlockId, COUNTER_BITS, FilesystemId, InodeId, MinionId, SessionId},
     session::Event,
     view::Space,
 };
@@ -34,10 +35,17 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 /// Damaged replicas that are remembered, at the most.
 const DAMAGED_MAX: usize = 100_000;
+/// A master that began so recently drops no blocks because it does not know them.
+const YOUNG: Duration = Duration::from_secs(10);
+/// How long is waited for a keeper.
+const KEPT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes of a master's disk that an inode with its name takes, for statfs.
 const INODE_BYTES: u64 = 300;
 
@@ -99,6 +107,19 @@ pub struct Leader {
     pub reserve: Mutex<Reserve>,
     /// Replicas that are known to be damaged.
     pub damaged: Mutex<BTreeSet<(BlockId, MinionId)>>,
+    /// Who keeps a copy of this master.
+    pub keepers: Mutex<Keepers>,
+    /// Snapshots on their way to them, and into backups.
+    pub outgoing: Outgoing,
+    /// A keeper has said what it has.
+    pub told: Notify,
+    /// The boot of a later master that a keeper has followed: it has taken the place of this one.
+    pub replaced: watch::Sender<Option<u64>>,
+    /// When the log was recovered from a copy, if it ever was, and how long blocks are left alone
+    /// after that of which nothing is known.
+    pub recovered: Option<(Recovered, Duration)>,
+    /// Such blocks, and who has them.
+    pub unknown: Mutex<BTreeSet<(BlockId, MinionId)>>,
     /// Blocks without a writer that cannot be ended, and sessions that are fenced while they have
     /// open blocks, as of the last tick.
     pub unsettled: Mutex<Unsettled>,
@@ -164,6 +185,50 @@ impl Leader {
         self.group.sync_upto(applied).await;
     }
 
+    /// Whether a keeper, if one follows, has everything applied so far; waits for that, 0.5 s at the
+    /// most. Nothing that a master knows of is destroyed before: one that is recovered from a copy
+    /// would miss it.
+    pub async fn kept(&self) -> bool {
+        let applied = self.reader.applied();
+        let has = || self.keepers.lock().has(applied, self.now());
+        let waiting = async {
+            loop {
+                let told = self.told.notified();
+                if has() {
+                    return;
+                }
+                told.await;
+            }
+        };
+        // Also where nobody tells anything any more, it is as has() says in the end.
+        timeout(KEPT_TIMEOUT, waiting).await.is_ok() || has()
+    }
+
+    /// The minions that could keep a copy of this master.
+    pub fn aspirants(&self) -> Vec<Aspirant> {
+        let roster = self.roster.lock();
+        let stay = roster.iter().filter(|(_, member)| !member.drains);
+        let aspirant = stay.map(|(minion, member)| Aspirant {
+            minion,
+            host: member.registration.host.clone(),
+            liveness: member.liveness,
+        });
+        aspirant.collect()
+    }
+
+    /// Whether a block of which nothing is known here is left alone: it may be of what a copy lacked
+    /// that the log was recovered from; or this master has just begun, and may hear yet that a later
+    /// one has taken its place, whose block it is.
+    pub fn may_be_lost(&self, block: BlockId) -> bool {
+        let young = self.now() < self.since + YOUNG;
+        young
+            || self.recovered.is_some_and(|(recovered, spared)| {
+                let since = self.clock.wall().as_nanos() - recovered.at.as_nanos();
+                let is_of_before = block.0 >> COUNTER_BITS < recovered.boot;
+                is_of_before && since < i128::try_from(spared.as_nanos()).unwrap_or(i128::MAX)
+            })
+    }
+
     /// Space and inodes.
     pub fn space(&self) -> Result<Space, FsError> {
         let copies = self.copies().wanted;
@@ -185,6 +250,14 @@ impl Leader {
             inodes_free: master_free / INODE_BYTES,
             quota: None,
         })
+    }
+
+    /// A minion has a block of which nothing is known here, and which is left alone.
+    pub fn note_unknown(&self, block: BlockId, minion: MinionId) {
+        let mut unknown = self.unknown.lock();
+        if unknown.len() < DAMAGED_MAX {
+            unknown.insert((block, minion));
+        }
     }
 
     /// A replica was found damaged.

@@ -4,7 +4,8 @@
 //! it runs, so all of them are short; what may be long comes in pages.
 
 pub use crate::tables::rows::{
-    BlockRow, BlockState, MinionRow, QuotaRow, ReplicaHealth, SessionRow, TotalsRow as Totals,
+    BlockRow, BlockState, MinionRow, QuotaRow, RecoveredRow as Recovered, ReplicaHealth,
+    SessionRow, TotalsRow as Totals,
 };
 pub use crate::{
     blocks::wear::{Cut, Holes, moves},
@@ -123,6 +124,11 @@ impl Reader {
     pub fn filesystem(&self) -> Result<Option<FilesystemId>, FsError> {
         let row = self.tables.view().row::<FilesystemRow>(())?;
         Ok(row.map(|row| row.filesystem))
+    }
+
+    /// When the log was recovered from a copy, if it ever was.
+    pub fn recovered(&self) -> Result<Option<Recovered>, FsError> {
+        Ok(self.tables.view().row::<Recovered>(())?)
     }
 
     /// Counters of the whole.

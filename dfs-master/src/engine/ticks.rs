@@ -47,6 +47,8 @@ const COUNT_STEPS_MAX: usize = 32;
 pub struct Ticks {
     last: Option<Duration>,
     checkpointed: Duration,
+    /// Blocks of which nothing is known are left alone.
+    spares: bool,
     told_to_seal: BTreeSet<BlockId>,
     wear: wear::Round,
 }
@@ -82,6 +84,8 @@ impl Ticks {
         }
         watch_disk(leader)?;
         judge(leader, now);
+        keepers(leader, now)?;
+        self.grace_ends(leader);
         expire(leader, now).await?;
         sweep_leases(leader, now);
         leader.lines.lock().lapse(now);
@@ -98,6 +102,18 @@ impl Ticks {
             done.map_err(|error| FsError::Unavailable(error.to_string()))?;
         }
         Ok(())
+    }
+
+    /// When blocks of which nothing is known are not left alone any more, all minions say once more
+    /// what they hold.
+    fn grace_ends(&mut self, leader: &Leader) {
+        let spared = leader.may_be_lost(BlockId(0));
+        if std::mem::replace(&mut self.spares, spared) && !spared {
+            let unknown = std::mem::take(&mut *leader.unknown.lock());
+            if !unknown.is_empty() {
+                leader.roster.lock().want_reports();
+            }
+        }
     }
 
     /// Goes over the blocks that are not settled, and takes the next step with each.
@@ -215,6 +231,22 @@ fn watch_disk(leader: &Leader) -> Result<(), FsError> {
     watched.map_err(|error| FsError::Unavailable(format!("the master's disk: {error}")))
 }
 
+/// Sees to it that somebody keeps a copy of this master.
+fn keepers(leader: &Leader, now: Duration) -> Result<(), FsError> {
+    let all = leader.aspirants();
+    let synced = leader.group.progress().2;
+    let hold = {
+        let mut keepers = leader.keepers.lock();
+        keepers.note_synced(synced, now);
+        keepers.choose(&all, now);
+        keepers.hold(now)
+    };
+    let full = leader.reserve.lock().read_only();
+    let held = leader.group.hold(if full { u32::MAX } else { hold });
+    leader.outgoing.sweep(now);
+    held.map_err(|error| FsError::Unavailable(error.to_string()))
+}
+
 fn judge(leader: &Leader, now: Duration) {
     let patience = &leader.patience;
     let changed = leader.roster.lock().judge(patience, now);
@@ -315,6 +347,9 @@ async fn drop_decided(leader: &Leader) -> Result<(), FsError> {
         for (block, _, _) in page.iter().filter(|(_, _, decided)| *decided) {
             if !settled {
                 leader.settled().await;
+                if !leader.kept().await {
+                    return Ok(());
+                }
                 settled = true;
             }
             let Some(row) = leader.reader.block(*block)? else {

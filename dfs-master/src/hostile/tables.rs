@@ -16,8 +16,8 @@ use crate::{
         rows::{
             BlockRow, BootsRow, DirentRow, ExtentRow, FilesystemRow, HolesRow, InlineRow, InodeRow,
             ListingRow, LockRow, LockedRow, MinionRow, NumbersRow, OpenRow, PositionRow,
-            ProgressRow, QuotaRow, ReplyRow, SessionRow, TotalsRow, TrimRow, UncountedRow,
-            UnusedRow, UseRow, WornRow, WritingRow, XattrRow,
+            ProgressRow, QuotaRow, RecoveredRow, ReplyRow, SessionRow, TotalsRow, TrimRow,
+            UncountedRow, UnusedRow, UseRow, WornRow, WritingRow, XattrRow,
         },
     },
 };
@@ -64,6 +64,7 @@ pub fn rows(bytes: &[u8]) -> Verdict {
         Key::Counter(Counter::Boots) => row::<BootsRow>(key, value),
         Key::Counter(Counter::Totals) => row::<TotalsRow>(key, value),
         Key::Counter(Counter::Position) => row::<PositionRow>(key, value),
+        Key::Counter(Counter::Recovered) => row::<RecoveredRow>(key, value),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{
     fault::LogError,
     journal::Journal,
+    kept::Stretch,
     log::Log,
     machine::Tables,
     network::Alone,
@@ -19,8 +20,9 @@ use crate::{
     },
     metrics::Metrics,
 };
+use bytes::Bytes;
 use dfs_host::disk::Disk;
-use dfs_proto::id::FilesystemId;
+use dfs_proto::{id::FilesystemId, log::record::Spot};
 use openraft::{Config, Raft, SnapshotPolicy, impls::BasicNode, raft::ClientWriteResult};
 use parking_lot::Mutex;
 use std::{
@@ -217,6 +219,53 @@ impl Group {
     /// The tables, for reading.
     pub fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// Whether a copy of the log that ends with a record at `at`, which has this checksum, goes on
+    /// with what is still here.
+    pub fn continues(&self, at: Spot, chain: u32) -> Result<bool, GroupError> {
+        let continues = self.journal.with(|log| log.continues(at, chain));
+        continues.map_err(stopped)
+    }
+
+    /// At most `most` bytes of the synced log from `from` on, and where they are; `None` if there are
+    /// none, yet or any more.
+    pub async fn stretch(
+        &self,
+        from: Spot,
+        most: u32,
+    ) -> Result<Option<(Spot, Bytes)>, GroupError> {
+        let there = self.journal.with(|log| Ok(log.stretch(from)));
+        let Some(Stretch { at, bytes, file }) = there.map_err(stopped)? else {
+            return Ok(None);
+        };
+        let read = move || {
+            let mut part = vec![0; usize::try_from(bytes.min(most)).expect("32 bits")];
+            let read = file.read_at(&mut part, u64::from(at.offset));
+            read.map(|read| (read == part.len()).then_some(part))
+        };
+        // A segment of long ago may have to come from the disk.
+        let read = tokio::task::spawn_blocking(read).await.map_err(stopped)?;
+        let Some(part) = read.map_err(stopped)? else {
+            return Ok(None);
+        };
+        let is_still = self.journal.with(|log| Ok(log.has_segment(at.segment)));
+        Ok(is_still.map_err(stopped)?.then(|| (at, part.into())))
+    }
+
+    /// The segment of the log with the entry after `index`; the newest if there is none yet.
+    pub fn segment_after(&self, index: u64) -> Result<u32, GroupError> {
+        let found = self.journal.with(|log| Ok(log.segment_after(index)));
+        found.map_err(stopped)
+    }
+
+    /// Has segments from `from` on stay, 64 MiB of them at the most, for those who keep a copy.
+    pub fn hold(&self, from: u32) -> Result<(), GroupError> {
+        let held = self.journal.with(|log| {
+            log.hold(from);
+            Ok(())
+        });
+        held.map_err(stopped)
     }
 
     /// Begins a checkpoint of the tables, and gives the log back what earlier ones made

@@ -4,12 +4,15 @@
 use super::{
     fault::LogError,
     log::{Log, Stored},
-    record::{Kind, Place, RECORD_HEADER_BYTES, record_bytes},
     segment::{FOLDER, segment_name},
     types::{entry, entry_id, stored, stored_members},
 };
 use dfs_host::disk::{Disk, SimulatedDisk};
-use dfs_proto::{checksum::Crc32c, id::FilesystemId};
+use dfs_proto::{
+    checksum::Crc32c,
+    id::FilesystemId,
+    log::record::{Kind, Place, RECORD_HEADER_BYTES, record_bytes},
+};
 use std::sync::Arc;
 
 /// The file system that all bytes claim to be of.

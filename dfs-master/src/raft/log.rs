@@ -11,14 +11,18 @@
 
 use super::{
     fault::LogError,
-    record::{Header, Kind, Place, Spot, read_record, record_bytes, write_record},
     segment::{
-        Anchor, FOLDER, SEGMENT_HEADER_BYTES, SegmentHeader, Vote, begin_segment, prepare_spare,
-        recycle, segment_name, write_anchor,
+        Anchor, FOLDER, Vote, begin_segment, prepare_spare, recycle, segment_name, write_anchor,
     },
 };
 use dfs_host::disk::{Disk, DiskFile};
-use dfs_proto::id::FilesystemId;
+use dfs_proto::{
+    id::FilesystemId,
+    log::record::{
+        Header, Kind, Place, SEGMENT_HEADER_BYTES, SegmentHeader, Spot, read_record, record_bytes,
+        write_record,
+    },
+};
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
@@ -26,6 +30,8 @@ use std::{
     sync::Arc,
 };
 
+/// Bytes of segments that stay for those who keep a copy and are behind.
+const HELD_BYTES_MAX: u32 = 64 << 20;
 /// Bytes of a mark.
 const MARK_BYTES: u32 = 56;
 
@@ -54,6 +60,8 @@ pub(super) struct Segment {
     pub(super) sequence: u32,
     pub(super) bytes: u32,
     pub(super) file: Arc<dyn DiskFile>,
+    /// Where its records end, once another one has begun.
+    pub(super) end: Option<u32>,
 }
 
 /// The log.
@@ -75,6 +83,9 @@ pub(crate) struct Log {
     resting: Option<Spot>,
     /// Memberships after the one in the anchor, oldest first.
     pub(super) memberships: Vec<(Place, Vec<u8>)>,
+    /// Segments from here on stay, as long as they are not too many: somebody keeps a copy and has
+    /// not had them yet.
+    pub(super) held_from: u32,
     /// Held by who makes, takes or gives back the spare segment: whether there is known to be one.
     spare: Arc<Mutex<bool>>,
     buffer: Vec<u8>,
@@ -122,6 +133,7 @@ impl Log {
             sequence: 1,
             bytes: segment_bytes,
             file,
+            end: None,
         };
         let log = Log::of(disk, segment_bytes, anchor, first, chain);
         log.save_anchor()?;
@@ -150,6 +162,7 @@ impl Log {
             synced: start,
             resting: None,
             memberships: Vec::new(),
+            held_from: u32::MAX,
             spare: Arc::default(),
             buffer: Vec::new(),
         }
@@ -343,10 +356,12 @@ impl Log {
         drop(held);
         let (file, chain) =
             begun.map_err(|source| LogError::io("begin", &segment_name(sequence), source))?;
+        self.segments.back_mut().expect("there is always one").end = Some(self.tail);
         self.segments.push_back(Segment {
             sequence,
             bytes,
             file,
+            end: None,
         });
         self.tail = SEGMENT_HEADER_BYTES;
         self.chain = chain;
@@ -446,7 +461,8 @@ impl Log {
         if self.anchor.purged.is_some_and(|purged| purged >= place) {
             return Ok(());
         }
-        if self.last().is_some_and(|last| last.index < place.index) {
+        let jumps = self.last().is_some_and(|last| last.index < place.index);
+        if jumps {
             // The tables know more than the log: what comes next does not follow its last record.
             self.roll(0)?;
         }
@@ -465,6 +481,11 @@ impl Log {
             .entries
             .front()
             .map_or(self.newest().sequence, |entry| entry.at.segment);
+        let held = self.held_from.max(self.least_held());
+        let oldest = match jumps {
+            true => oldest,
+            false => oldest.min(held.max(self.anchor.oldest)),
+        };
         if oldest == self.anchor.oldest {
             return Ok(());
         }
@@ -485,6 +506,17 @@ impl Log {
             recycled.map_err(|source| LogError::io("recycle", &name, source))?;
         }
         Ok(())
+    }
+
+    /// The oldest segment that is kept for others.
+    fn least_held(&self) -> u32 {
+        let most = (HELD_BYTES_MAX / self.segment_bytes).max(1);
+        self.newest().sequence.saturating_sub(most)
+    }
+
+    /// Has segments from `from` on stay for those who keep a copy.
+    pub(crate) fn hold(&mut self, from: u32) {
+        self.held_from = from;
     }
 
     /// What makes sure, on another thread, that the next segment can begin without asking the disk

@@ -3,11 +3,13 @@
 use super::{
     fault::LogError,
     log::{Log, Stored},
-    record::{Kind, Place},
     segment::{Vote, segment_name},
 };
 use dfs_host::disk::{Crash, Disk, Fault, SimulatedDisk};
-use dfs_proto::id::FilesystemId;
+use dfs_proto::{
+    id::FilesystemId,
+    log::record::{Kind, Place},
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::sync::Arc;
 

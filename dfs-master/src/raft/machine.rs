@@ -1,7 +1,6 @@
 //! The tables as openraft's state machine.
 
 use super::{
-    record::Place,
     store::Recent,
     types::{
         Applied, EntryId, StoredMembers, TypeConfig, encode, entry_id, known, our_index, place,
@@ -13,6 +12,7 @@ use crate::engine::{
     command::Position,
     reader::{Reader, Snapshot as Rows},
 };
+use dfs_proto::log::record::Place;
 use futures::{Stream, StreamExt};
 use openraft::{
     EntryPayload, RaftSnapshotBuilder, Snapshot, SnapshotMeta,

@@ -1,6 +1,6 @@
 //! The log and the group that agrees on it: openraft behind one door.
 //!
-//! `record`, `segment`, `log`, `recover` and `journal` keep the entries on a disk and know nothing
+//! `segment`, `log`, `recover`, `kept` and `journal` keep the entries on a disk and know nothing
 //! of Raft but its words; `types`, `store`, `machine` and `network` are what openraft asks for;
 //! `group` is the door, and no type of openraft passes it.
 
@@ -9,10 +9,10 @@ mod group;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod hostile;
 mod journal;
+mod kept;
 mod log;
 mod machine;
 mod network;
-mod record;
 mod recover;
 mod segment;
 mod store;
@@ -23,3 +23,4 @@ mod log_tests;
 
 pub use fault::LogError;
 pub use group::{Answered, Group, GroupError, Opening};
+pub use kept::{Copied, place_segment, rebuild};

@@ -3,14 +3,16 @@
 use super::{
     fault::LogError,
     log::{Located, Log, Segment},
-    record::{Place, RECORD_HEADER_BYTES, Spot, read_record, record_bytes},
-    segment::{
-        Anchor, FOLDER, SEGMENT_HEADER_BYTES, SegmentHeader, read_all, read_anchor, segment_name,
-        segment_of,
-    },
+    segment::{Anchor, FOLDER, read_all, read_anchor, segment_name, segment_of},
 };
 use dfs_host::disk::Disk;
-use dfs_proto::id::FilesystemId;
+use dfs_proto::{
+    id::FilesystemId,
+    log::record::{
+        Place, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, Spot, read_record,
+        record_bytes,
+    },
+};
 use std::sync::Arc;
 
 impl Log {
@@ -56,6 +58,8 @@ impl Log {
                         let why = "records are missing between here and the next segment";
                         return Err(LogError::damaged(&name, u64::from(log.tail), why));
                     }
+                    let before = log.segments.back_mut();
+                    before.expect("there is one").end = Some(log.tail);
                     log.segments.push_back(segment);
                     log.tail = SEGMENT_HEADER_BYTES;
                     log.chain = chain;
@@ -184,6 +188,7 @@ fn open_segment(
             sequence,
             bytes: header.bytes,
             file,
+            end: None,
         },
         header,
         chain,

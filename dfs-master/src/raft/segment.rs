@@ -7,23 +7,21 @@
 //! membership behind the purged part, or the set of segments changes; it makes a lost segment
 //! noticed.
 
-use super::{
-    fault::LogError,
-    record::{Place, Spot},
-};
+use super::fault::LogError;
 use dfs_host::disk::{Disk, DiskFile};
-use dfs_proto::{checksum::Crc32c, id::FilesystemId};
+use dfs_proto::{
+    checksum::Crc32c,
+    id::FilesystemId,
+    log::record::{Place, SegmentHeader, Spot},
+};
 use std::{io, sync::Arc};
 
 /// Folder of the log on the master's disk.
 pub(crate) const FOLDER: &str = "log";
-/// Bytes of a segment before its records.
-pub(crate) const SEGMENT_HEADER_BYTES: u32 = 64;
 const SPARE: &str = "log/spare";
 const SPARE_NEW: &str = "log/spare.new";
 const ANCHOR: &str = "log/anchor";
 const ANCHOR_NEW: &str = "log/anchor.new";
-const SEGMENT_MAGIC: [u8; 8] = *b"dfsLog1\n";
 const ANCHOR_MAGIC: [u8; 8] = *b"dfsAnch1";
 const FILL_BYTES: usize = 1 << 20;
 
@@ -65,49 +63,6 @@ pub(crate) fn segment_of(name: &str) -> Option<u32> {
         .strip_suffix(".seg")
         .filter(|digits| digits.len() == 8)?;
     u32::from_str_radix(digits, 16).ok()
-}
-
-/// The header of a segment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SegmentHeader {
-    /// Counts the segments.
-    pub(crate) sequence: u32,
-    /// Bytes of the file.
-    pub(crate) bytes: u32,
-    /// Checksum of the last record of the segment before; 0 for the first.
-    pub(crate) before: u32,
-    /// The file system.
-    pub(crate) filesystem: FilesystemId,
-}
-
-impl SegmentHeader {
-    /// Its bytes, and its checksum, which the first record names.
-    pub(crate) fn encode(&self) -> ([u8; 64], u32) {
-        let mut head = [0u8; 64];
-        head[0..8].copy_from_slice(&SEGMENT_MAGIC);
-        head[16..20].copy_from_slice(&self.sequence.to_le_bytes());
-        head[20..24].copy_from_slice(&self.bytes.to_le_bytes());
-        head[24..28].copy_from_slice(&self.before.to_le_bytes());
-        head[32..48].copy_from_slice(&self.filesystem.0.to_le_bytes());
-        let crc = Crc32c::of(&head[16..]).0;
-        head[8..12].copy_from_slice(&crc.to_le_bytes());
-        (head, crc)
-    }
-
-    /// The header in these bytes and its checksum, if it is a good one.
-    pub(crate) fn decode(head: &[u8]) -> Option<(SegmentHeader, u32)> {
-        let head: &[u8; 64] = head.get(..64)?.try_into().ok()?;
-        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
-        let filesystem = u128::from_le_bytes(head[32..48].try_into().expect("sixteen bytes"));
-        let decoded = SegmentHeader {
-            sequence: word(16),
-            bytes: word(20),
-            before: word(24),
-            filesystem: FilesystemId(filesystem),
-        };
-        let (again, crc) = decoded.encode();
-        (again == *head).then_some((decoded, crc))
-    }
 }
 
 /// A new file, whatever a crash left under its name.
@@ -222,35 +177,6 @@ pub(crate) fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn golden_header() {
-        let header = SegmentHeader {
-            sequence: 0x2a,
-            bytes: 1 << 24,
-            before: 0x0102_0304,
-            filesystem: FilesystemId(0x1f),
-        };
-        let (bytes, crc) = header.encode();
-        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        let crc_hex: String = crc
-            .to_le_bytes()
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
-        let expected = format!(
-            "6466734c6f67310a{crc_hex}000000002a00000000000001040302010000000\
-             01f{}",
-            "0".repeat(62)
-        );
-        assert_eq!(hex, expected);
-        assert_eq!(SegmentHeader::decode(&bytes), Some((header, crc)));
-        for bit in 0..64 * 8 {
-            let mut flipped = bytes;
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(SegmentHeader::decode(&flipped), None, "bit {bit}");
-        }
-    }
 
     #[test]
     fn names_and_sequences() {

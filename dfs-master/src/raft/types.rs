@@ -1,11 +1,9 @@
 //! The types that openraft is to use, and how ours and its are turned into each other.
 
-use super::{
-    log::Stored,
-    record::{Kind, Place},
-};
+use super::log::Stored;
 use crate::engine::command::{Command, Outcome, Position};
 use bytes::Bytes;
+use dfs_proto::log::record::{Kind, Place};
 use openraft::{
     EntryPayload, LogId, Membership, RaftTypeConfig, StoredMembership,
     impls::{BasicNode, BoxedErrorSource, InlineBatch, TokioRuntime, leader_id_adv::LeaderId},

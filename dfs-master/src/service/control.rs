@@ -7,11 +7,13 @@ use crate::{
         reader::{BlockRow, Holes},
     },
     repair::{Remedy, missing, remedy},
+    service::keepsake,
 };
 use dfs_proto::{
     block::ReplicaState,
     error::FsError,
     id::{BlockId, MinionId},
+    log::{Keep, Keeping},
     minion::{Beat, BeatAnswer, Finished, Registered, Registration, Report, Task},
     service::Control,
 };
@@ -146,6 +148,10 @@ impl ControlService {
             if held.damaged {
                 self.leader.note_damaged(held.block, minion);
             }
+            if row.is_none() && self.leader.may_be_lost(held.block) {
+                self.leader.note_unknown(held.block, minion);
+                continue;
+            }
             self.act_on(minion, held.block, remedy(minion, held, row.as_ref()), news)?;
         }
         Ok(())
@@ -271,6 +277,10 @@ impl Control for ControlService {
             fenced,
             report,
         })
+    }
+
+    async fn keep(self, _: Context, keep: Keep) -> Result<Keeping, FsError> {
+        keepsake::keep(&self.leader, keep).await
     }
 
     async fn report(self, _: Context, report: Report) -> Result<(), FsError> {

@@ -5,6 +5,7 @@ mod before;
 mod change;
 mod control;
 mod counted;
+mod keepsake;
 mod locks;
 mod master;
 mod share;

@@ -140,6 +140,8 @@ pub enum Counter {
     Totals,
     /// `C p`: the log entry that a checkpoint is as of.
     Position,
+    /// `C r`: when the log was recovered from a copy, last.
+    Recovered,
 }
 
 /// The bytes of a key, without an allocation.
@@ -305,6 +307,7 @@ impl Key<'_> {
                 Counter::Boots => b'b',
                 Counter::Totals => b't',
                 Counter::Position => b'p',
+                Counter::Recovered => b'r',
             }]),
         }
     }
@@ -434,6 +437,7 @@ impl<'a> Parts<'a> {
             b'b' => Counter::Boots,
             b't' => Counter::Totals,
             b'p' => Counter::Position,
+            b'r' => Counter::Recovered,
             _ => return None,
         }))
     }

@@ -18,7 +18,7 @@ mod threads;
 mod write;
 
 pub(crate) use block::{Block, Pending};
-pub(crate) use drive::{BLOCKS, Drive};
+pub(crate) use drive::{BLOCKS, Drive, is_full};
 pub(crate) use read::READ_BYTES_MAX;
 pub(crate) use shelf::Store;
 pub(crate) use write::Accepted;

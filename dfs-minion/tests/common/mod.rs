@@ -6,6 +6,7 @@ use dfs_proto::{
     checksum::Crc32c,
     error::{BlockError, FsError},
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    log::{Keep, Keeping},
     minion::{Beat, BeatAnswer, Finished, Order, Registered, Registration, Report, Task},
     payload::Payload,
     service::{Append, Appended, Control, MinionClient},
@@ -89,6 +90,10 @@ impl Control for Master {
         known.want_report = false;
         known.reported.insert(report.minion, report.replicas);
         Ok(())
+    }
+
+    async fn keep(self, _: Context, _: Keep) -> Result<Keeping, FsError> {
+        Ok(Keeping::Others)
     }
 }
 

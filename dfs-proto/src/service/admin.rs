@@ -5,6 +5,7 @@ use crate::{
     block::ReplicaState,
     error::FsError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
+    log::{BackupPart, KeepsakeStatus, StreamSpot},
     minion::{DiskState, Liveness},
     service::check::{BlockRecord, TablesCheck, TablesWish},
     session::BadReplica,
@@ -118,6 +119,8 @@ pub struct Status {
     pub log: (u64, u64, u64),
     /// What a person should know about.
     pub alarms: Vec<Alarm>,
+    /// Where copies of the log are kept, in the order of the minions.
+    pub keepsakes: Vec<KeepsakeStatus>,
 }
 
 /// A quota, for people.
@@ -197,4 +200,8 @@ pub trait Admin {
     /// Checks the tables in the background, as of one moment, and says how far that is; hangs for a
     /// second at the most. Ends when nobody asks for 30 s.
     async fn check_tables(wish: TablesWish) -> Result<TablesCheck, FsError>;
+
+    /// A part of a backup: all that the master knows, as of one moment. `None` begins one, as of
+    /// now; then the place after the part before, or the same place again.
+    async fn backup(at: Option<StreamSpot>) -> Result<BackupPart, FsError>;
 }

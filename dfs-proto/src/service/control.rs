@@ -2,6 +2,7 @@
 
 use crate::{
     error::FsError,
+    log::{Keep, Keeping},
     minion::{Beat, BeatAnswer, Registered, Registration, Report},
 };
 use serde::{Deserialize, Serialize};
@@ -19,4 +20,8 @@ pub trait Control {
 
     /// A page of what I hold.
     async fn report(report: Report) -> Result<(), FsError>;
+
+    /// What comes next of the log, or of a snapshot, after what I have. Hangs until there is
+    /// something, 2.5 s at the most.
+    async fn keep(keep: Keep) -> Result<Keeping, FsError>;
 }

@@ -5,6 +5,7 @@ use crate::{
     checksum::Crc32c,
     error::BlockError,
     id::{BlockId, MinionId, SessionId},
+    log::{Keepsake, KeepsakeFile},
     payload::{Gathered, Payload},
 };
 use serde::{Deserialize, Serialize};
@@ -122,4 +123,10 @@ pub trait Minion {
         after: BlockId,
         limit: u32,
     ) -> Result<Vec<ReplicaState>, BlockError>;
+
+    /// The keepsake of the master's log that is here; `None` if there is none.
+    async fn keepsake() -> Result<Option<Keepsake>, BlockError>;
+
+    /// Bytes of a file of it from `offset` on, 256 KiB at the most; none where it ends.
+    async fn read_keepsake(file: KeepsakeFile, offset: u64) -> Result<Payload, BlockError>;
 }

@@ -8,6 +8,7 @@ use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
     id::{BlockId, MinionId, SessionId},
+    log::{Keepsake, KeepsakeFile},
     payload::{Gathered, Payload},
     service::{
         AdminRequest, AdminResponse, Append, Appended, BlockBytes, ControlRequest, ControlResponse,
@@ -111,6 +112,19 @@ impl Minion for Deaf {
         _: u32,
     ) -> Result<Vec<ReplicaState>, BlockError> {
         Ok(Vec::new())
+    }
+
+    async fn keepsake(self, _: tarpc::context::Context) -> Result<Option<Keepsake>, BlockError> {
+        Ok(None)
+    }
+
+    async fn read_keepsake(
+        self,
+        _: tarpc::context::Context,
+        _: KeepsakeFile,
+        _: u64,
+    ) -> Result<Payload, BlockError> {
+        Ok(Payload::default())
     }
 }
 

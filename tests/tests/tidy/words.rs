@@ -40,7 +40,10 @@ const OTHERS: &[(&str, &str)] = &[
 ];
 
 /// Rooms in which a word is another crate's: openraft speaks of nodes where we say masters.
-const ROOMS: &[(&str, &str)] = &[("dfs-master/src/raft/", "node")];
+const ROOMS: &[(&str, &str)] = &[
+    ("dfs-master/src/raft/", "node"),
+    ("dfs-proto/src/log/record.rs", "node"),
+];
 
 /// The words of an identifier: `BlockCache`, `block_cache` and `BLOCK_CACHE` have the same two.
 fn split(identifier: &str) -> Vec<String> {

@@ -80,8 +80,11 @@ async fn order(leader: &Leader, decided: Vec<BlockId>) -> Result<(), FsError> {
     if decided.is_empty() {
         return Ok(());
     }
-    // Orders follow only what a power cut cannot take back.
+    // Orders follow only what a power cut cannot take back, nor the loss of the master's machine.
     leader.settled().await;
+    if !leader.kept().await {
+        return Ok(());
+    }
     let mut done = Vec::new();
     for block in decided {
         let (row, holes) = (leader.reader.block(block)?, leader.reader.holes(block)?);

@@ -22,6 +22,10 @@ pub(super) struct Health<'a> {
     pub(super) read_only: bool,
     /// Bytes held in reserve, and bytes that should be.
     pub(super) reserve: (u64, u64),
+    /// Minions that should have a copy of this master and have none.
+    pub(super) unkept: usize,
+    /// Replicas of blocks of which nothing is known since this master was recovered.
+    pub(super) unknown: u64,
     /// Why the last checkpoint failed, if it did.
     pub(super) checkpoint_failure: Option<String>,
 }
@@ -54,6 +58,32 @@ fn of_master(health: &Health<'_>, alarms: &mut Vec<Alarm>) {
         alarms.push(alarm(
             what,
             "Make space on the disk with the master's data.",
+        ));
+    }
+    if health.unkept > 0 {
+        let what = format!(
+            "{} of the minions that should keep a copy of the master's log {}.",
+            health.unkept,
+            if health.unkept == 1 {
+                "has none"
+            } else {
+                "have none"
+            }
+        );
+        alarms.push(alarm(
+            what,
+            "Look into the logs of the minions, whether there is room on their disks.",
+        ));
+    }
+    if health.unknown > 0 {
+        let what = format!(
+            "{} replicas are of blocks that nothing is known of since this master was recovered.",
+            health.unknown
+        );
+        alarms.push(alarm(
+            what,
+            "What was written last before the old master was lost may be in them; they are dropped \
+             after --spare-unknown-for.",
         ));
     }
     if let Some(why) = &health.checkpoint_failure {
@@ -176,12 +206,14 @@ mod tests {
             waiting: 1,
             read_only: true,
             reserve: (0, 10),
+            unkept: 2,
+            unknown: 3,
             checkpoint_failure: Some("no".to_owned()),
         };
         let alarms = alarms(&health);
         let whats: Vec<&str> = alarms.iter().map(|alarm| alarm.what.as_str()).collect();
         assert!(whats[0].contains("read-only"));
-        assert_eq!(whats.len(), 7, "{whats:#?}");
+        assert_eq!(whats.len(), 9, "{whats:#?}");
         assert!(alarms.iter().all(|alarm| !alarm.remedy.is_empty()));
     }
 }

@@ -5,13 +5,14 @@ mod health;
 mod minions;
 mod quota;
 
-use crate::{engine::leader::Leader, repair::Healed};
+use crate::{engine::leader::Leader, repair::Healed, service::keepsake};
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
     block::ReplicaState,
     error::FsError,
     id::{BlockId, InodeId, MinionId, SessionId},
+    log::{BackupPart, StreamSpot},
     name::Name,
     service::{
         Admin, BlockRecord, Healing, MinionStatus, QuotaStatus, SessionStatus, Status, TablesCheck,
@@ -122,6 +123,13 @@ impl Admin for AdminService {
             )
         };
         let minions = self.minions(now);
+        let log = leader.group.progress();
+        let (keepsakes, unkept) = {
+            let all = leader.aspirants();
+            let keepers = leader.keepers.lock();
+            let missing = keepers.missing(all.len(), now);
+            (keepers.status(&all, log.2, now), missing)
+        };
         let damaged_replicas = leader.damaged.lock().len() as u64;
         let reserve = leader.reserve.lock();
         let health = Health {
@@ -132,6 +140,8 @@ impl Admin for AdminService {
             waiting: leader.unsettled.lock().waiting.len(),
             read_only: reserve.read_only(),
             reserve: reserve.held(),
+            unkept,
+            unknown: leader.unknown.lock().len() as u64,
             checkpoint_failure: leader
                 .reader
                 .checkpoint_failure()
@@ -152,9 +162,10 @@ impl Admin for AdminService {
             healing: healing(leader),
             damaged_replicas,
             surveyed,
-            log: leader.group.progress(),
+            log,
             alarms,
             minions,
+            keepsakes,
         })
     }
 
@@ -281,5 +292,9 @@ impl Admin for AdminService {
 
     async fn check_tables(self, _: Context, wish: TablesWish) -> Result<TablesCheck, FsError> {
         check::tables(&self.leader, wish).await
+    }
+
+    async fn backup(self, _: Context, at: Option<StreamSpot>) -> Result<BackupPart, FsError> {
+        keepsake::backup(&self.leader, at).await
     }
 }

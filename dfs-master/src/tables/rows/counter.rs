@@ -67,6 +67,16 @@ pub struct PositionRow {
     pub mark: Bytes,
 }
 
+/// When the log was recovered from a copy, last. What minions have of before and is not known here may
+/// belong to what the copy lacked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RecoveredRow {
+    /// When.
+    pub at: Timestamp,
+    /// The first boot after it: ids of earlier ones may be of what is lacking.
+    pub boot: u64,
+}
+
 macro_rules! counter {
     ($row:ident, $counter:ident, $what:literal) => {
         impl Row for $row {
@@ -85,6 +95,7 @@ counter!(NumbersRow, Numbers, "numbers");
 counter!(BootsRow, Boots, "boots");
 counter!(TotalsRow, Totals, "totals");
 counter!(PositionRow, Position, "position");
+counter!(RecoveredRow, Recovered, "recovery");
 
 #[cfg(test)]
 mod tests {
@@ -119,5 +130,10 @@ mod tests {
             mark: Bytes::from_static(b"m"),
         };
         golden::check((), &row, "4370", "01ac02016d");
+        let row = RecoveredRow {
+            at: Timestamp::EPOCH,
+            boot: 300,
+        };
+        golden::check((), &row, "4372", "010000ac02");
     }
 }

@@ -14,7 +14,7 @@ mod session;
 mod xattr;
 
 pub use block::{BlockRow, BlockState, HolesRow, ReplicaHealth, UnusedRow, WornRow, WritingRow};
-pub use counter::{BootsRow, FilesystemRow, NumbersRow, PositionRow, TotalsRow};
+pub use counter::{BootsRow, FilesystemRow, NumbersRow, PositionRow, RecoveredRow, TotalsRow};
 pub use dirent::{DirentRow, ListingRow};
 pub use extent::{ExtentId, ExtentRow, TrimRow, UseId, UseRow};
 pub use inline::InlineRow;

@@ -18,17 +18,24 @@
 //! segment's present life, whole. It belongs to the log if besides it names the record before it.
 //! What a recycled segment still holds of its earlier life fails the sequence, and what a cut tail
 //! left behind fails the chain, so neither has to be wiped.
+//!
+//! A segment of a log begins with 64 bytes of its own, [`SegmentHeader`]. Both stand here, and not
+//! with the master, because keepers are sent the log as it stands in its segments.
 
-use dfs_proto::checksum::Crc32c;
+use crate::{checksum::Crc32c, id::FilesystemId};
 
 /// Bytes of a record before its payload.
-pub(crate) const RECORD_HEADER_BYTES: usize = 56;
+pub const RECORD_HEADER_BYTES: usize = 56;
 
 const MAGIC: [u8; 4] = *b"dfsR";
 
+/// Bytes of a segment before its records.
+pub const SEGMENT_HEADER_BYTES: u32 = 64;
+const SEGMENT_MAGIC: [u8; 8] = *b"dfsLog1\n";
+
 /// What a record says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// An entry without commands, as a new leader logs it.
     Blank,
     /// An entry of commands.
@@ -43,7 +50,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Whether it takes an index of the log.
-    pub(crate) fn is_entry(self) -> bool {
+    pub fn is_entry(self) -> bool {
         matches!(self, Kind::Blank | Kind::Commands | Kind::Membership)
     }
 
@@ -72,33 +79,51 @@ impl Kind {
 
 /// Which entry: what Raft calls a log id.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Debug,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
 )]
-pub(crate) struct Place {
+pub struct Place {
     /// Term of the leader that logged it.
-    pub(crate) term: u64,
+    pub term: u64,
     /// That leader.
-    pub(crate) node: u32,
+    pub node: u32,
     /// Its index.
-    pub(crate) index: u64,
+    pub index: u64,
 }
 
 impl Place {
     /// Whether there can be such an entry: they are counted from 1, and there is always a next one.
-    pub(crate) fn is_possible(&self) -> bool {
+    pub fn is_possible(&self) -> bool {
         (1..u64::MAX).contains(&self.index)
     }
 }
 
 /// A byte of the log: which segment, and the offset in it.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Debug,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
 )]
-pub(crate) struct Spot {
+pub struct Spot {
     /// Sequence of the segment.
-    pub(crate) segment: u32,
+    pub segment: u32,
     /// Offset in its file.
-    pub(crate) offset: u32,
+    pub offset: u32,
 }
 
 impl Spot {
@@ -117,37 +142,37 @@ impl Spot {
 
 /// A record without its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Header {
+pub struct Header {
     /// What it says.
-    pub(crate) kind: Kind,
+    pub kind: Kind,
     /// Which entry; for a truncation the last that stays, for a mark the last before it.
-    pub(crate) place: Place,
+    pub place: Place,
     /// Sequence of the segment.
-    pub(crate) segment: u32,
+    pub segment: u32,
     /// Checksum of the record before.
-    pub(crate) before: u32,
+    pub before: u32,
     /// Up to where the log was known to be synced when this was written.
-    pub(crate) synced: Spot,
+    pub synced: Spot,
 }
 
 /// A good record found in a buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Found<'a> {
+pub struct Found<'a> {
     /// Its header.
-    pub(crate) header: Header,
+    pub header: Header,
     /// Its checksum, which the next one names.
-    pub(crate) crc: u32,
+    pub crc: u32,
     /// Its payload.
-    pub(crate) payload: &'a [u8],
+    pub payload: &'a [u8],
 }
 
 /// Bytes that a record with a payload of this length takes.
-pub(crate) fn record_bytes(payload: usize) -> usize {
+pub fn record_bytes(payload: usize) -> usize {
     (RECORD_HEADER_BYTES + payload).next_multiple_of(8)
 }
 
 /// Appends a record to `into`; answers its checksum.
-pub(crate) fn write_record(into: &mut Vec<u8>, header: &Header, payload: &[u8]) -> u32 {
+pub fn write_record(into: &mut Vec<u8>, header: &Header, payload: &[u8]) -> u32 {
     let length = u32::try_from(payload.len()).expect("an entry is far below 4 GiB");
     let mut head = [0u8; RECORD_HEADER_BYTES];
     head[0..4].copy_from_slice(&MAGIC);
@@ -176,8 +201,16 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
+/// Bytes of the record that begins here, as its header says; `None` while that has not all come, or
+/// where it is none. Nothing is known to be right of it yet.
+pub fn announced_bytes(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.get(..RECORD_HEADER_BYTES)?;
+    let length = usize::try_from(u32_at(head, 12)).ok()?;
+    (head[0..4] == MAGIC).then(|| record_bytes(length))
+}
+
 /// The record at the beginning of `bytes`, if it is a good one of this segment.
-pub(crate) fn read_record(bytes: &[u8], segment: u32) -> Option<Found<'_>> {
+pub fn read_record(bytes: &[u8], segment: u32) -> Option<Found<'_>> {
     let head = bytes.get(..RECORD_HEADER_BYTES)?;
     if head[0..4] != MAGIC || u64_at(head, 16) != u64::from(segment) {
         return None;
@@ -204,6 +237,49 @@ pub(crate) fn read_record(bytes: &[u8], segment: u32) -> Option<Found<'_>> {
         crc,
         payload,
     })
+}
+
+/// The header of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    /// Counts the segments.
+    pub sequence: u32,
+    /// Bytes of the file.
+    pub bytes: u32,
+    /// Checksum of the last record of the segment before; 0 for the first.
+    pub before: u32,
+    /// The file system.
+    pub filesystem: FilesystemId,
+}
+
+impl SegmentHeader {
+    /// Its bytes, and its checksum, which the first record names.
+    pub fn encode(&self) -> ([u8; 64], u32) {
+        let mut head = [0u8; 64];
+        head[0..8].copy_from_slice(&SEGMENT_MAGIC);
+        head[16..20].copy_from_slice(&self.sequence.to_le_bytes());
+        head[20..24].copy_from_slice(&self.bytes.to_le_bytes());
+        head[24..28].copy_from_slice(&self.before.to_le_bytes());
+        head[32..48].copy_from_slice(&self.filesystem.0.to_le_bytes());
+        let crc = Crc32c::of(&head[16..]).0;
+        head[8..12].copy_from_slice(&crc.to_le_bytes());
+        (head, crc)
+    }
+
+    /// The header in these bytes and its checksum, if it is a good one.
+    pub fn decode(head: &[u8]) -> Option<(SegmentHeader, u32)> {
+        let head: &[u8; 64] = head.get(..64)?.try_into().ok()?;
+        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
+        let filesystem = u128::from_le_bytes(head[32..48].try_into().expect("sixteen bytes"));
+        let decoded = SegmentHeader {
+            sequence: word(16),
+            bytes: word(20),
+            before: word(24),
+            filesystem: FilesystemId(filesystem),
+        };
+        let (again, crc) = decoded.encode();
+        (again == *head).then_some((decoded, crc))
+    }
 }
 
 #[cfg(test)]
@@ -265,6 +341,35 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(read_record(&flipped, 7), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn golden_segment_header() {
+        let header = SegmentHeader {
+            sequence: 0x2a,
+            bytes: 1 << 24,
+            before: 0x0102_0304,
+            filesystem: FilesystemId(0x1f),
+        };
+        let (bytes, crc) = header.encode();
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let crc_hex: String = crc
+            .to_le_bytes()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let expected = format!(
+            "6466734c6f67310a{crc_hex}000000002a00000000000001040302010000000\
+             01f{}",
+            "0".repeat(62)
+        );
+        assert_eq!(hex, expected);
+        assert_eq!(SegmentHeader::decode(&bytes), Some((header, crc)));
+        for bit in 0..64 * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::decode(&flipped), None, "bit {bit}");
         }
     }
 }

@@ -1,0 +1,7 @@
+//! The log for others: as those who keep a copy are sent it, and made anew of such a copy.
+
+mod rebuild;
+mod stretch;
+
+pub use rebuild::{Copied, place_segment, rebuild};
+pub(crate) use stretch::Stretch;
