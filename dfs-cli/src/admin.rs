@@ -10,6 +10,7 @@ use dfs_proto::{
     block::ReplicaState,
     error::FsError,
     id::{BlockId, InodeId, MinionId},
+    log::{BackupPart, StreamSpot},
     service::{
         AdminClient, BLOCKS_PER_ANSWER_MAX, BlockRecord, QUOTAS_PER_ANSWER_MAX, QuotaStatus,
         Status, TablesCheck, TablesWish,
@@ -24,6 +25,9 @@ use tokio::time::Instant;
 
 /// How long one page of a listing may take, once the master has answered at all.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one part of a backup may take.
+const BACKUP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Symbolic links that one path may lead over.
 const LINKS_MAX: u32 = 40;
@@ -186,6 +190,12 @@ impl Admin {
     pub(crate) async fn check_tables(&self, wish: TablesWish) -> Result<TablesCheck, Failure> {
         let told = self.client.check_tables(within(PAGE_TIMEOUT), wish).await;
         self.answer("the check of the tables", told)
+    }
+
+    /// A part of a backup; the first waits for a checkpoint.
+    pub(crate) async fn backup(&self, at: Option<StreamSpot>) -> Result<BackupPart, Failure> {
+        let part = self.client.backup(within(BACKUP_TIMEOUT), at).await;
+        self.answer("the backup", part)
     }
 
     /// What a path names, over symbolic links on the way (and at its end, if `follow`).

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use dfs_host::settings::{UnitError, parse_bytes, parse_duration};
+use dfs_proto::id::FilesystemId;
 use std::{num::ParseIntError, path::PathBuf, time::Duration};
 
 const EXIT_CODES: &str = "\
@@ -46,6 +47,10 @@ pub(crate) enum Command {
     /// List minions, and take one out: drain it, stop it, remove it
     #[command(subcommand)]
     Minion(Minion),
+    /// Write all that the master knows to a file, as of now: names, not the bytes of blocks
+    Backup(Backup),
+    /// Make a data folder for a master from a backup
+    Restore(Restore),
     /// Mount the file system on a directory
     Mount(Mount),
     /// Detach a mount; also one whose daemon is dead or busy
@@ -223,6 +228,29 @@ fn parse_count(text: &str) -> Result<Limit, ParseIntError> {
         "none" => Ok(Limit(None)),
         number => number.parse().map(|number| Limit(Some(number))),
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    #[command(flatten)]
+    pub(crate) master: Master,
+
+    /// The file; there must be none yet
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup
+    pub(crate) file: PathBuf,
+
+    /// Folder to make: an empty one, or none yet
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+
+    /// The file system that is meant, as `dfs status` shows it; any other is refused
+    #[arg(long, value_name = "ID")]
+    pub(crate) filesystem: Option<FilesystemId>,
 }
 
 #[derive(Debug, Args)]

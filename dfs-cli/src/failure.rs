@@ -105,6 +105,12 @@ pub(crate) enum Failure {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// A file that is there.
+    #[error("{} is there already: name another file", .0.display())]
+    Exists(PathBuf),
+    /// dfs-master has not made a folder, and said why.
+    #[error("nothing was restored")]
+    NotRestored,
     /// Nobody reads what is printed: no failure of ours.
     #[error("nobody reads the output")]
     OutputClosed,
@@ -148,7 +154,9 @@ impl Failure {
             | Failure::NoMount(_)
             | Failure::Busy { .. }
             | Failure::CannotUmount { .. }
-            | Failure::StillFlushing { .. } => 1,
+            | Failure::StillFlushing { .. }
+            | Failure::Exists(_)
+            | Failure::NotRestored => 1,
         }
     }
 }

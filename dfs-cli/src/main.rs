@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod backup;
 mod check;
 mod failure;
 mod locate;
@@ -52,6 +53,8 @@ fn run(command: &Command) -> Result<(), Failure> {
             Command::Check(args) => check::run(args, &mut out).await,
             Command::Quota(args) => quota::run(args, &mut out).await,
             Command::Minion(args) => minion::run(args, &mut out).await,
+            Command::Backup(args) => backup::backup(args, &mut out).await,
+            Command::Restore(args) => backup::restore(args),
             Command::Mount(args) => mount::run(args).await,
             Command::Umount(args) => umount::run(args).await,
         }

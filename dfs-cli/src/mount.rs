@@ -67,13 +67,18 @@ fn free(dir: &Path) -> Result<PathBuf, String> {
     }
 }
 
+/// Where another program of ours is: beside this one, or wherever PATH leads.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok();
+    let beside = beside.and_then(|exe| Some(exe.parent()?.join(name)));
+    let there = beside.filter(|path| path.exists());
+    there.unwrap_or_else(|| PathBuf::from(name))
+}
+
 fn start(args: &args::Mount, dir: &Path, socket: &Path, log: &Path) -> Result<Child, String> {
     let log = fs::OpenOptions::new().create(true).append(true).open(log);
     let log = log.map_err(|error| error.to_string())?;
-    let beside = std::env::current_exe().ok();
-    let beside = beside.and_then(|exe| Some(exe.parent()?.join(DAEMON)));
-    let program = beside.filter(|path| path.exists());
-    let program = program.unwrap_or_else(|| PathBuf::from(DAEMON));
+    let program = program(DAEMON);
     let mut command = Command::new(&program);
     command.arg(dir).args(["--master", &args.master]);
     for options in &args.options {

@@ -117,7 +117,7 @@ const FLOORS: &[(&str, Floors)] = &[
                 3,
                 &["status", "ls", "stat", "locate", "quota", "mount", "umount"],
             ),
-            (4, &["check", "minion", "why"]),
+            (4, &["check", "minion", "why", "backup"]),
             (5, &["main"]),
         ],
     ),

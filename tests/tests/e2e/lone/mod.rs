@@ -1,6 +1,7 @@
 //! The machine of the one master is lost, with all that was on it: what minions keep of it, and what
 //! was backed up, is enough to go on.
 
+mod backup;
 mod lost;
 mod tail;
 
