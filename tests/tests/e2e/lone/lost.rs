@@ -169,9 +169,10 @@ fn prefix(load: &Load, killed: Duration) {
         );
     }
     println!(
-        "{} of {} files were in the lost tail",
+        "{} of {} files were in the lost tail; synced before the end: {:?}",
         before.len() - missing,
-        before.len()
+        before.len(),
+        before[missing..].first().map(|(_, when)| killed - *when)
     );
     for (number, _) in synced.iter().filter(|(_, when)| *when > killed + LAG) {
         assert!(load.is_there(*number), "load-{number}, of the new master");
