@@ -424,7 +424,6 @@ async fn stop_when_told(leader: &Leader, shutdown: &CancellationToken) -> Result
     notify::stopping();
     shutdown.cancel();
     leader.checks.stop();
-
     if let Some(by) = by {
         folder::replace(&*leader.disk, by)?;
         leader.group.stop().await?;

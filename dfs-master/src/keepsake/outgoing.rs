@@ -4,7 +4,7 @@
 //! takes them asks for one part after the other, and gets the last one again if the answer was lost.
 //! One that nobody asks for is given up after a minute.
 
-use crate::{engine::reader::Snapshot, tables::damage::Damage};
+use crate::engine::reader::Snapshot;
 use bytes::{Bytes, BytesMut};
 use dfs_proto::{
     error::FsError,
@@ -176,8 +176,8 @@ fn read(rows: &Snapshot, sender: mpsc::Sender<Read>) {
         sender,
     };
     let written = rows.write_to(&mut parts);
-    if let Err(error @ Damage::Content(_)) = written {
-        // Who has gone does not hear it.
+    if let Err(error) = written {
+        // Else the part before would be taken for the last. Who has gone does not hear it.
         let _ = parts.sender.blocking_send(Err(error.into()));
     }
 }
