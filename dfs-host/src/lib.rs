@@ -11,3 +11,4 @@ pub mod notify;
 pub mod runtime;
 pub mod settings;
 pub mod signals;
+pub mod threads;

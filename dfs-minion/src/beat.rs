@@ -11,6 +11,7 @@ use crate::{
     service::Who,
     store::{Drive, Store},
 };
+use dfs_host::threads;
 use dfs_proto::{
     error::FsError,
     id::BlockId,
@@ -191,7 +192,7 @@ impl Talk {
             return Ok(());
         }
         let store = Arc::clone(&self.store);
-        let marking = tokio::task::spawn_blocking(move || {
+        let marking = threads::blocking(move || {
             let disks = store.drives().iter().map(|drive| drive.id).collect();
             for drive in store.drives() {
                 let marker = Marker {

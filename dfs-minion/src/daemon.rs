@@ -16,6 +16,7 @@ use dfs_host::{
     clock::Clock,
     disk::{Disk, RealDisk},
     folder::{self, FolderError, FolderLock},
+    threads,
 };
 use dfs_proto::{
     id::{DiskId, FilesystemId, MinionId},
@@ -158,8 +159,8 @@ async fn start_on(
         let settings = settings.clone();
         move || open(&settings, disks, clock, seed)
     };
-    let opened = tokio::task::spawn_blocking(opening).await;
-    let stopped = |error: tokio::task::JoinError| machine("opening".into(), error.into());
+    let opened = threads::blocking(opening).await;
+    let stopped = |error| machine("opening".into(), error);
     let (store, shelf, owner) = opened.map_err(stopped)??;
     let store = Arc::new(store);
     let mut listeners = vec![Listener::bind(&settings.listen.parse()?).await?];

@@ -9,6 +9,7 @@ use crate::{
     pace::Pace,
     store::{READ_BYTES_MAX, Store},
 };
+use dfs_host::threads;
 use dfs_proto::{
     block::{Capability, ReplicaState},
     error::BlockError,
@@ -189,8 +190,8 @@ impl Minion for Service {
     ) -> Result<Payload, BlockError> {
         let shelf = Arc::clone(&self.shelf);
         self.within_budget(u64::from(KEEPSAKE_PART_MAX), async move {
-            let read = tokio::task::spawn_blocking(move || shelf.read(file, offset)).await;
-            let read = read.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
+            let read = threads::blocking(move || shelf.read(file, offset)).await;
+            let read = read.and_then(|read| read);
             let unable = |why| BlockError::Unavailable(format!("{file:?} of the keepsake: {why}"));
             read.map(|bytes| Payload(bytes.into())).map_err(unable)
         })

@@ -6,6 +6,7 @@
 
 use crate::engine::reader::Snapshot;
 use bytes::{Bytes, BytesMut};
+use dfs_host::threads;
 use dfs_proto::{
     error::FsError,
     id::{COUNTER_BITS, MinionId},
@@ -14,7 +15,7 @@ use dfs_proto::{
 };
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Parts that are read ahead.
 const AHEAD: usize = 2;
@@ -88,10 +89,11 @@ impl Outgoing {
             let why = "two backups are being written already; try again when one of them is done";
             return Err(FsError::Unavailable(why.to_owned()));
         }
-        let (sender, parts) = mpsc::channel(AHEAD);
+        // In a simulation all of it is read before the first part is taken.
+        let ahead = threads::simulated().map_or(AHEAD, |_| Semaphore::MAX_PERMITS);
+        let (sender, parts) = mpsc::channel(ahead);
         let of = (rows.position().index, oldest);
-        let reading = std::thread::Builder::new().name("snapshot-out".to_owned());
-        let reading = reading.spawn(move || read(&rows, sender));
+        let reading = threads::start("snapshot-out", move || read(&rows, sender));
         reading.map_err(|error| FsError::Unavailable(format!("starting a thread: {error}")))?;
         let stream = Stream {
             number,
@@ -178,7 +180,7 @@ fn read(rows: &Snapshot, sender: mpsc::Sender<Read>) {
     let written = rows.write_to(&mut parts);
     if let Err(error) = written {
         // Else the part before would be taken for the last. Who has gone does not hear it.
-        let _ = parts.sender.blocking_send(Err(error.into()));
+        let _ = parts.put(Err(error.into()));
     }
 }
 
@@ -191,8 +193,16 @@ struct Parts {
 impl Parts {
     fn send(&mut self) -> io::Result<()> {
         let part = self.part.split().freeze();
-        let sent = self.sender.blocking_send(Ok(part));
-        sent.map_err(|_| io::Error::other("nobody takes it any more"))
+        self.put(Ok(part))
+    }
+
+    fn put(&self, part: Read) -> io::Result<()> {
+        let taken = match threads::simulated() {
+            Some(_) => self.sender.try_send(part).is_ok(),
+            None => self.sender.blocking_send(part).is_ok(),
+        };
+        let gone = || io::Error::other("nobody takes it any more");
+        taken.then_some(()).ok_or_else(gone)
     }
 }
 

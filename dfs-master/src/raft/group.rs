@@ -21,7 +21,7 @@ use crate::{
     metrics::Metrics,
 };
 use bytes::Bytes;
-use dfs_host::disk::Disk;
+use dfs_host::{disk::Disk, threads};
 use dfs_proto::{id::FilesystemId, log::record::Spot};
 use openraft::{Config, Raft, SnapshotPolicy, impls::BasicNode, raft::ClientWriteResult};
 use parking_lot::Mutex;
@@ -245,7 +245,7 @@ impl Group {
             read.map(|read| (read == part.len()).then_some(part))
         };
         // A segment of long ago may have to come from the disk.
-        let read = tokio::task::spawn_blocking(read).await.map_err(stopped)?;
+        let read = threads::blocking(read).await.map_err(stopped)?;
         let Some(part) = read.map_err(stopped)? else {
             return Ok(None);
         };
@@ -291,12 +291,9 @@ impl Group {
     /// Stops: syncs the log, and writes a last checkpoint so that the next start has little to do.
     pub async fn stop(&self) -> Result<(), GroupError> {
         let ended = self.raft.shutdown().await;
-        let journal = self.journal.clone();
+        self.journal.stop().await;
         let machine = Arc::clone(&self.machine);
-        let closed = tokio::task::spawn_blocking(move || {
-            journal.stop();
-            machine.lock().checkpoint_now().map(|_| ())
-        });
+        let closed = threads::blocking(move || machine.lock().checkpoint_now().map(|_| ()));
         closed.await.map_err(stopped)?.map_err(stopped)?;
         ended.map_err(stopped)
     }

@@ -10,11 +10,11 @@ use super::{
     segment::Vote,
 };
 use crate::metrics::Metrics;
-use parking_lot::{Condvar, Mutex};
+use dfs_host::threads::{self, Rest, Stepper};
+use parking_lot::Mutex;
 use std::{
     io,
-    sync::{Arc, atomic::Ordering},
-    thread::JoinHandle,
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -56,7 +56,8 @@ struct State {
 
 struct Shared {
     state: Mutex<State>,
-    wake: Condvar,
+    /// Who syncs; there from the start on, but for its own first step.
+    syncer: OnceLock<Stepper>,
     synced: watch::Sender<u64>,
     failure: watch::Sender<Option<String>>,
     metrics: Arc<Metrics>,
@@ -66,7 +67,6 @@ struct Shared {
 #[derive(Clone)]
 pub(crate) struct Journal {
     shared: Arc<Shared>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 fn stopped(state: &State) -> Option<LogError> {
@@ -90,18 +90,15 @@ impl Journal {
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
-            wake: Condvar::new(),
+            syncer: OnceLock::new(),
             synced: watch::Sender::new(last),
             failure: watch::Sender::new(None),
             metrics,
         });
-        let of_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("log-sync".to_owned());
-        let thread = thread.spawn(move || of_thread.run())?;
-        Ok(Journal {
-            shared,
-            thread: Arc::new(Mutex::new(Some(thread))),
-        })
+        let of_syncer = Arc::clone(&shared);
+        let syncer = Stepper::start("log-sync", move |rested| of_syncer.step(rested))?;
+        let _ = shared.syncer.set(syncer);
+        Ok(Journal { shared })
     }
 
     /// Appends. One wake-up of the thread that syncs, at the most: a second one would only make it
@@ -126,7 +123,7 @@ impl Journal {
         };
         drop(state);
         if wake {
-            self.shared.wake.notify_one();
+            self.shared.wake();
         }
         Ok(())
     }
@@ -147,14 +144,14 @@ impl Journal {
         let wake = state.covered < index && !std::mem::replace(&mut state.urgent, true);
         drop(state);
         if wake {
-            self.shared.wake.notify_one();
+            self.shared.wake();
         }
     }
 
     /// Starts a sync of everything appended, without waiting for it.
     pub(crate) fn sync_soon(&self) {
         self.shared.state.lock().urgent = true;
-        self.shared.wake.notify_one();
+        self.shared.wake();
     }
 
     /// Calls `act` with the log, in the caller's thread. An error stops the journal.
@@ -185,12 +182,11 @@ impl Journal {
     }
 
     /// Syncs, writes a synced mark, and ends the thread.
-    pub(crate) fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.shared.state.lock().stopping = true;
-        self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.lock().take() {
-            // A panic of it has been printed; there is nothing to add.
-            let _ = thread.join();
+        self.shared.wake();
+        if let Some(syncer) = self.shared.syncer.get() {
+            syncer.ended().await;
         }
     }
 }
@@ -208,34 +204,38 @@ impl Shared {
         tracing::error!("the log stops: {why}; restart the master when the disk is well again");
         state.failed = Some(why.clone());
         self.failure.send_replace(Some(why));
-        self.wake.notify_one();
+        self.wake();
         error.into()
     }
 
-    fn run(self: &Arc<Shared>) {
-        loop {
-            let mut state = self.state.lock();
-            while !state.urgent && !state.stopping && state.failed.is_none() {
-                let limit = if state.dirty { GROUP_WAIT } else { REST };
-                let late = self.wake.wait_for(&mut state, limit).timed_out();
-                if late && state.dirty {
-                    break;
-                }
-                if late && !state.marked {
-                    state.marked = true;
-                    if let Err(error) = state.log.mark() {
-                        self.fail(&mut state, error);
-                    }
-                }
-            }
-            let stopping = state.stopping;
-            drop(state);
-            self.sync_once();
-            self.prepare();
-            if stopping || self.state.lock().failed.is_some() {
-                return self.finish();
-            }
+    fn wake(&self) {
+        if let Some(syncer) = self.syncer.get() {
+            syncer.ring();
         }
+    }
+
+    fn step(self: &Arc<Shared>, rested: bool) -> Rest {
+        let mut state = self.state.lock();
+        let ends = state.stopping || state.failed.is_some();
+        let due = state.urgent || ends || (state.dirty && rested);
+        if !due {
+            if rested && !state.marked {
+                state.marked = true;
+                if let Err(error) = state.log.mark() {
+                    self.fail(&mut state, error);
+                }
+            }
+            return Rest::For(if state.dirty { GROUP_WAIT } else { REST });
+        }
+        let stopping = state.stopping;
+        drop(state);
+        self.sync_once();
+        self.prepare();
+        if stopping || self.state.lock().failed.is_some() {
+            self.finish();
+            return Rest::Done;
+        }
+        Rest::Not
     }
 
     /// One sync of everything appended so far, and the calls of those who wait for it.
@@ -288,16 +288,14 @@ impl Shared {
         state.preparing = true;
         drop(state);
         let shared = Arc::clone(self);
-        let spawned = std::thread::Builder::new()
-            .name("log-spare".to_owned())
-            .spawn(move || {
-                // A full disk is noticed by who watches space; the log tries again at the next sync.
-                if let Err(error) = preparation() {
-                    tracing::debug!("no spare log segment: {error}");
-                }
-                shared.state.lock().preparing = false;
-            });
-        if spawned.is_err() {
+        let begun = threads::start("log-spare", move || {
+            // A full disk is noticed by who watches space; the log tries again at the next sync.
+            if let Err(error) = preparation() {
+                tracing::debug!("no spare log segment: {error}");
+            }
+            shared.state.lock().preparing = false;
+        });
+        if begun.is_err() {
             self.state.lock().preparing = false;
         }
     }

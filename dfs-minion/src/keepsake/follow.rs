@@ -5,6 +5,7 @@
 
 use super::shelf::{Shelf, Taken};
 use crate::pace::{Pace, Urgency};
+use dfs_host::threads;
 use dfs_proto::{
     error::FsError,
     id::{FilesystemId, MinionId},
@@ -142,6 +143,5 @@ impl Follower {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+    threads::blocking(work).await?
 }

@@ -4,13 +4,16 @@
 //! nothing but its own queue. Work that goes on with what was accepted before (`resume`) is never
 //! refused; there is at most a handful of it for each block.
 
+use dfs_host::threads;
 use parking_lot::{Condvar, Mutex};
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::JoinHandle,
+    time::Duration,
 };
+use tokio::runtime::Handle;
 
 /// Jobs that may wait for one disk before new ones are refused.
 const QUEUE_MAX: usize = 4096;
@@ -40,7 +43,7 @@ pub(crate) struct DiskThreads {
 }
 
 impl DiskThreads {
-    /// Starts `count` threads. `panicked` is called when a job did.
+    /// Starts `count` threads; none where the machine is simulated. `panicked` is called when a job did.
     pub(crate) fn start(
         name: &str,
         count: usize,
@@ -56,6 +59,7 @@ impl DiskThreads {
             panicked: Box::new(panicked),
         });
         let mut threads = Vec::new();
+        let count = threads::simulated().map_or(count, |_| 0);
         for _ in 0..count {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new()
@@ -78,6 +82,10 @@ impl DiskThreads {
     }
 
     fn queue(&self, job: Job, max: usize) -> Result<(), QueueFull> {
+        if self.threads.is_empty() {
+            simulate(job);
+            return Ok(());
+        }
         let mut queue = self.shared.queue.lock();
         if queue.jobs.len() >= max {
             return Err(QueueFull);
@@ -89,6 +97,19 @@ impl DiskThreads {
             self.shared.work.notify_one();
         }
         Ok(())
+    }
+}
+
+/// In a simulation: a task that takes its time first, so that jobs overtake each other as they do
+/// on several threads.
+fn simulate(job: Job) {
+    let latency = threads::simulated().map_or(Duration::ZERO, |latency| latency());
+    // Without a runtime the machine is dead.
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            tokio::time::sleep(latency).await;
+            job();
+        });
     }
 }
 

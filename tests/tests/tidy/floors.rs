@@ -48,6 +48,7 @@ const FLOORS: &[(&str, Floors)] = &[
                 0,
                 &[
                     "clock", "disk", "settings", "logs", "notify", "runtime", "signals", "folder",
+                    "threads",
                 ],
             ),
             (1, &["lib"]),

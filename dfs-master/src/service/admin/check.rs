@@ -11,6 +11,7 @@ use crate::{
     repair::missing,
     service::control::ControlService,
 };
+use dfs_host::threads;
 use dfs_proto::{
     block::ReplicaState,
     error::FsError,
@@ -167,7 +168,7 @@ pub(super) async fn tables(leader: &Arc<Leader>, wish: TablesWish) -> Result<Tab
             run
         }
     };
-    let asked = tokio::task::spawn_blocking(move || run.ask(HANG)).await;
+    let asked = threads::blocking(move || run.ask(HANG)).await;
     asked.map_err(|error| FsError::Unavailable(error.to_string()))
 }
 
@@ -186,11 +187,11 @@ async fn check_and_mend(
         let begun = leader.group.checkpoint().await;
         begun.map_err(|error| FsError::Unavailable(error.to_string()))?;
         let reader = leader.reader.clone();
-        let written = tokio::task::spawn_blocking(move || reader.await_checkpoint()).await;
+        let written = threads::blocking(move || reader.await_checkpoint()).await;
         written.map_err(|error| FsError::Unavailable(error.to_string()))?;
     }
     let (reader, carried) = (leader.reader.clone(), Arc::clone(run));
-    let looking = tokio::task::spawn_blocking(move || carried.carry_out(&reader, wish.hurry));
+    let looking = threads::blocking(move || carried.carry_out(&reader, wish.hurry));
     let mends: Vec<Mend> = looking
         .await
         .map_err(|error| FsError::Unavailable(error.to_string()))?;
