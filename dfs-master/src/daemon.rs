@@ -24,7 +24,7 @@ use crate::{
 use dfs_host::{
     clock::Clock,
     disk::{Disk, RealDisk},
-    folder::FolderError as LockError,
+    folder::{FolderError as LockError, FolderLock},
     notify,
 };
 use dfs_proto::{
@@ -117,23 +117,49 @@ pub async fn start(
     let tables = Storage::Folder(settings.data.join("tables"));
     let stores = Stores { disk, tables };
     let leader = lead(&settings, stores, clock, shutdown.clone()).await?;
-    let addresses: Vec<String> = listeners.iter().map(|l| l.address().to_string()).collect();
+    let running = serve_all(leader, listeners, Some(lock), shutdown);
+    write_addresses(&settings.data, &running.addresses)?;
+    let addresses = running.addresses.join(" ");
+    tracing::info!(filesystem = %running.filesystem, addresses, "serving");
+    notify::ready();
+    Ok(running)
+}
+
+/// As [`start`], on stores that need not be the machine's. It also gives the leader, for those who
+/// look into it.
+pub async fn start_on(
+    settings: Settings,
+    stores: Stores,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> Result<(Running, Arc<Leader>), DaemonError> {
+    settings.check()?;
+    let listeners = bind(&settings).await?;
+    let leader = lead(&settings, stores, clock, shutdown.clone()).await?;
+    let running = serve_all(Arc::clone(&leader), listeners, None, shutdown);
+    Ok((running, leader))
+}
+
+fn serve_all(
+    leader: Arc<Leader>,
+    listeners: Vec<Listener>,
+    lock: Option<FolderLock>,
+    shutdown: CancellationToken,
+) -> Running {
+    let addresses = listeners.iter().map(|l| l.address().to_string()).collect();
     let filesystem = leader.filesystem;
     tokio::spawn(ticks::run(Arc::clone(&leader), shutdown.clone()));
     listen(&leader, listeners, &shutdown);
-    write_addresses(&settings.data, &addresses)?;
-    tracing::info!(%filesystem, addresses = addresses.join(" "), "serving");
-    notify::ready();
     let ended = tokio::spawn(async move {
         let ended = stop_when_told(&leader, &shutdown).await;
         drop(lock);
         ended
     });
-    Ok(Running {
+    Running {
         addresses,
         filesystem,
         ended,
-    })
+    }
 }
 
 /// Starts a master and waits until it has stopped.

@@ -137,7 +137,7 @@ async fn connect(address: &Address) -> io::Result<Link> {
     match address {
         Address::Tcp(at) => connect_tcp(at).await,
         Address::Unix(path) => connect_unix(path).await,
-        Address::Memory(name) => connect_memory(name),
+        Address::Memory(name) => connect_memory(name).await,
     }
 }
 

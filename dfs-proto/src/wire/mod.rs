@@ -25,4 +25,7 @@ pub use dial::{DialError, Dialed, dial};
 pub use handshake::{Greeting, Identity, PROTOCOL_VERSION, ServiceKind};
 pub use peers::{Pool, PoolSettings};
 pub use serve::{Accepted, answer, channel, serve};
-pub use transport::{Address, ByteStream, Link, LinkWatch, ListenError, Listener, NotAnAddress};
+pub use transport::{
+    Address, ByteStream, Dialing, Link, LinkWatch, ListenError, Listener, Network, NotAnAddress,
+    simulate,
+};

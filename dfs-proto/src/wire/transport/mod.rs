@@ -10,6 +10,7 @@ mod unix;
 pub use address::{Address, NotAnAddress};
 pub use link::{ByteStream, Link, LinkWatch};
 pub use listener::{ListenError, Listener};
+pub use memory::{Dialing, Network, simulate};
 
 pub(crate) use unix::connect as connect_unix;
 pub(crate) use {memory::connect as connect_memory, tcp::connect as connect_tcp};
