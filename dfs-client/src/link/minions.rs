@@ -103,16 +103,18 @@ impl Minions {
         self.learn(grant.roster);
     }
 
-    /// Whether a block with so many replicas would get more of them now.
-    pub(crate) fn could_hold_more(&self, replicas: usize) -> bool {
-        if replicas >= self.copies.load(Ordering::Relaxed) {
-            return false;
-        }
+    /// Whether a block with so many replicas has fewer than it should.
+    pub(crate) fn is_short(&self, replicas: usize) -> bool {
+        replicas < self.copies.load(Ordering::Relaxed)
+    }
+
+    /// Minions that live, as far as the master and this client know.
+    pub(crate) fn sound(&self) -> usize {
         let now = self.clock.monotonic();
         let peers = self.peers.read();
         let sound =
             |p: &&Peer| p.entry.liveness == Liveness::Alive && !p.health.lock().is_suspect(now);
-        peers.values().filter(sound).count() > replicas
+        peers.values().filter(sound).count()
     }
 
     /// Takes in the list of minions as it is now.

@@ -46,6 +46,8 @@ pub(crate) struct OpenBlock {
     pub(crate) session: Arc<Session>,
     /// Minions that were suspect when it was allocated all the same.
     pub(crate) risky: Vec<MinionId>,
+    /// Minions that were sound then. Not each of them can take a block: who is full or drains cannot.
+    pub(crate) sound: usize,
     progress: Mutex<Progress>,
     broke: CancellationToken,
     /// Held while it is synced, so that one sync serves all who wait.
@@ -70,12 +72,13 @@ impl OpenBlock {
     pub(crate) fn new(
         place: BlockPlace,
         session: Arc<Session>,
-        risky: Vec<MinionId>,
+        (risky, sound): (Vec<MinionId>, usize),
     ) -> Arc<OpenBlock> {
         Arc::new(OpenBlock {
             place: Arc::new(place),
             session,
             risky,
+            sound,
             progress: Mutex::default(),
             broke: CancellationToken::new(),
             syncing: tokio::sync::Mutex::new(()),

@@ -209,7 +209,8 @@ impl Blocks {
         if block.session.id != session.id || block.place.replicas.iter().any(doubted) {
             block.close();
         }
-        if self.minions.could_hold_more(block.place.replicas.len()) {
+        let short = self.minions.is_short(block.place.replicas.len());
+        if short && self.minions.sound() > block.sound {
             // Allocated while minions were gone: one more gone, and nothing of it could be synced.
             block.retire();
         }
@@ -262,8 +263,8 @@ impl Blocks {
                     let Changed::Placed(place) = logged.answer else {
                         return Err(Error::Unfitting("to Allocate".to_owned()));
                     };
-                    let risky = self.minions.suspects();
-                    let block = OpenBlock::new(place, session.clone(), risky);
+                    let known = (self.minions.suspects(), self.minions.sound());
+                    let block = OpenBlock::new(place, session.clone(), known);
                     self.all.lock().insert(block.id(), block.clone());
                     return Ok(block);
                 }

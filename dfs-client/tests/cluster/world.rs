@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) locks: Vec<(InodeId, LockHeld)>,
     /// Answers to drop: the change is made, and the link breaks before the answer.
     pub(crate) mute: bool,
+    /// Minions that live and take no new blocks.
+    pub(crate) full: Vec<MinionId>,
 }
 
 pub(super) type Answer<T> = Result<Logged<T>, FsError>;
@@ -64,6 +66,11 @@ impl World {
         let root = world.file(InodeId::ROOT, FileKind::Directory, 0o755);
         world.files.insert(InodeId::ROOT, root);
         world
+    }
+
+    /// Blocks so far.
+    pub(crate) fn blocks_made(&self) -> usize {
+        self.blocks.len()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -489,7 +496,7 @@ impl World {
     ) -> Changed {
         self.next += 1;
         let mut replicas: Vec<MinionId> = roster.iter().map(|m| m.minion).collect();
-        replicas.retain(|m| !avoid.contains(m));
+        replicas.retain(|m| !avoid.contains(m) && !self.full.contains(m));
         let turn = usize::try_from(self.next).unwrap() % replicas.len().max(1);
         replicas.rotate_left(turn);
         let place = BlockPlace {
