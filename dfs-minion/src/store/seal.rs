@@ -85,16 +85,17 @@ impl Store {
     /// is durable.
     pub(crate) async fn drop_blocks(self: &Arc<Self>, ids: &[BlockId]) -> Result<(), BlockError> {
         let mut drives: Vec<Arc<Drive>> = Vec::new();
-        let mut punched: Vec<BlockId> = Vec::new();
+        let mut dropped = Vec::new();
         for id in ids {
             self.never_make(*id);
             let Some(block) = self.block(*id).filter(|block| block.in_service().is_ok()) else {
                 continue;
             };
             block.begin_drop().await;
-            punched.extend(block.known_end().map(|_| block.id));
-            let (store, dropped) = (Arc::clone(self), Arc::clone(&block));
-            on_drive(&block.drive, *id, move || store.remove_file(&dropped)).await??;
+            // Also one whose file could not be read may have lists of holes beside it.
+            dropped.push(*id);
+            let (store, file) = (Arc::clone(self), Arc::clone(&block));
+            on_drive(&block.drive, *id, move || store.remove_file(&file)).await??;
             self.forget(*id);
             if !drives.iter().any(|known| Arc::ptr_eq(known, &block.drive)) {
                 drives.push(Arc::clone(&block.drive));
@@ -102,7 +103,7 @@ impl Store {
         }
         for drive in drives {
             let id = ids.first().copied().unwrap_or(BlockId(0));
-            let (synced, gone) = (Arc::clone(&drive), punched.clone());
+            let (synced, gone) = (Arc::clone(&drive), dropped.clone());
             on_drive(&drive, id, move || {
                 let done = synced.disk.sync_folder(BLOCKS).and_then(|()| {
                     // Only now: a block that came back would need it.
