@@ -88,13 +88,12 @@ pub fn next(
             if silent().any(|of| liveness(of) != Liveness::Dead) {
                 return Settling::Wait;
             }
-            let has = |(of, length): (&MinionId, &Option<u32>)| {
-                length.map(|length| Measured {
-                    minion: *of,
-                    length,
-                })
+            // A power cut may have taken the file of a replica that was never synced, everywhere.
+            let has = |(of, length): (&MinionId, &Option<u32>)| Measured {
+                minion: *of,
+                length: length.unwrap_or(0),
             };
-            let measured: Vec<Measured> = told.iter().filter_map(has).collect();
+            let measured: Vec<Measured> = told.iter().map(has).collect();
             Settling::Seal {
                 measured,
                 waited: true,
@@ -167,6 +166,11 @@ mod tests {
         assert_eq!(next(&open, true, &told, dead), seal);
 
         told.insert(B, None);
+        let nothing = Measured {
+            minion: B,
+            length: 0,
+        };
+        let measured = [measured, vec![nothing]].concat();
         assert_eq!(
             next(&open, true, &told, all_alive),
             Settling::Seal {
