@@ -149,7 +149,7 @@ fn append_and_follow(cluster: &Cluster, from: &[usize]) {
         .map(|m| m.path().join("log"))
         .collect();
     File::create(&paths[0]).expect("made");
-    let records: u32 = if long() { 4000 } else { 120 };
+    let records: u32 = if long() { 4000 } else { 60 };
     let writers: Vec<usize> = from.iter().chain(from).copied().collect();
     let left = AtomicUsize::new(writers.len());
     thread::scope(|scope| {
