@@ -44,10 +44,13 @@ pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> 
         }),
         BlockState::Open => Remedy::Nothing,
         BlockState::Sealed(length) if held.length < length => match health {
+            ReplicaHealth::Whole => Remedy::Tell(ReplicaNews::Worthless),
+            // Nobody may have what it was sealed at: then what is here is wanted.
+            _ if !row.is_kept_beside(minion) => Remedy::Order(Task::Seal { length }),
+            ReplicaHealth::Writing => Remedy::Tell(ReplicaNews::Worthless),
             ReplicaHealth::Lost => Remedy::Order(Task::Drop {
                 placement: row.placement,
             }),
-            ReplicaHealth::Writing | ReplicaHealth::Whole => Remedy::Tell(ReplicaNews::Worthless),
         },
         BlockState::Sealed(length) if !held.sealed => Remedy::Order(Task::Seal { length }),
         BlockState::Sealed(length) if held.length > length => Remedy::Order(Task::Seal { length }),
@@ -125,6 +128,11 @@ mod tests {
     fn what_a_minion_holds_is_compared() {
         use ReplicaHealth::{Lost, Whole, Writing};
         let sealed = |health| row(BlockState::Sealed(100), health);
+        let kept_beside = |health| {
+            let mut row = sealed(health);
+            row.replicas.push((MinionId(9), Whole));
+            row
+        };
         let drop = |placement| Remedy::Order(Task::Drop { placement });
         let seal = Remedy::Order(Task::Seal { length: 100 });
         let told = Remedy::Tell(ReplicaNews::Sealed { length: 100 });
@@ -149,13 +157,21 @@ mod tests {
             (held(100, true), Some(sealed(Whole)), Remedy::Nothing),
             (held(100, true), Some(sealed(Writing)), told),
             (held(100, true), Some(sealed(Lost)), verified.clone()),
-            (held(120, false), Some(sealed(Writing)), seal),
+            (held(120, false), Some(sealed(Writing)), seal.clone()),
             (
                 held(90, false),
-                Some(sealed(Writing)),
+                Some(kept_beside(Writing)),
                 Remedy::Tell(ReplicaNews::Worthless),
             ),
-            (held(90, false), Some(sealed(Lost)), drop(3)),
+            (held(90, false), Some(kept_beside(Lost)), drop(3)),
+            // Perhaps it is the best that there is.
+            (held(90, false), Some(sealed(Writing)), seal.clone()),
+            (held(90, false), Some(sealed(Lost)), seal),
+            (
+                held(90, false),
+                Some(sealed(Whole)),
+                Remedy::Tell(ReplicaNews::Worthless),
+            ),
         ];
         for (held, row, expected) in cases {
             assert_eq!(

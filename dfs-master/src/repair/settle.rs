@@ -68,10 +68,26 @@ pub fn next(
         BlockState::Reclaiming => Settling::Wait,
         BlockState::Open if !writer_gone => Settling::Wait,
         BlockState::Sealed(length) => {
-            let unsealed = kept().filter(|(of, health)| {
-                *health == ReplicaHealth::Writing && liveness(*of) == Liveness::Alive
-            });
-            order(unsealed.map(|(of, _)| *of).collect(), Task::Seal { length })
+            let is_kept = row
+                .replicas
+                .iter()
+                .any(|(_, health)| *health == ReplicaHealth::Whole);
+            // As long as nobody keeps the seal, who could not is measured, and not asked again.
+            let unsealed = || {
+                kept()
+                    .filter(|(_, health)| *health == ReplicaHealth::Writing)
+                    .map(|(of, _)| *of)
+                    .filter(|of| is_kept || !told.contains_key(of))
+            };
+            let ask = unsealed().filter(|of| liveness(*of) == Liveness::Alive);
+            let ask: Vec<MinionId> = ask.collect();
+            if !ask.is_empty() {
+                return order(ask, Task::Seal { length });
+            }
+            match is_kept || unsealed().any(|of| liveness(of) != Liveness::Dead) {
+                true => Settling::Wait,
+                false => seal(row, told),
+            }
         }
         BlockState::Open => {
             let silent = || {
@@ -88,17 +104,26 @@ pub fn next(
             if silent().any(|of| liveness(of) != Liveness::Dead) {
                 return Settling::Wait;
             }
-            // A power cut may have taken the file of a replica that was never synced, everywhere.
-            let has = |(of, length): (&MinionId, &Option<u32>)| Measured {
-                minion: *of,
-                length: length.unwrap_or(0),
-            };
-            let measured: Vec<Measured> = told.iter().map(has).collect();
-            Settling::Seal {
-                measured,
-                waited: true,
-            }
+            seal(row, told)
         }
+    }
+}
+
+/// The block ends by what was told, unless nobody has even what was synced: then its minions may
+/// come back.
+fn seal(row: &BlockRow, told: &BTreeMap<MinionId, Option<u32>>) -> Settling {
+    // A power cut may have taken the file of a replica that was never synced, everywhere.
+    let has = |(of, length): (&MinionId, &Option<u32>)| Measured {
+        minion: *of,
+        length: length.unwrap_or(0),
+    };
+    let measured: Vec<Measured> = told.iter().map(has).collect();
+    match measured.iter().any(|one| one.length >= row.synced) {
+        false => Settling::Wait,
+        true => Settling::Seal {
+            measured,
+            waited: true,
+        },
     }
 }
 
@@ -178,6 +203,27 @@ mod tests {
                 waited: true
             }
         );
+    }
+
+    #[test]
+    fn a_seal_that_no_replica_can_keep_is_taken_back() {
+        let mut sealed = row(BlockState::Sealed(7));
+        let alive = |_| Liveness::Alive;
+        let mut told = BTreeMap::from([(A, Some(5))]);
+        let rest = Settling::Order(vec![B], Task::Seal { length: 7 });
+        assert_eq!(next(&sealed, false, &told, alive), rest);
+        told.insert(B, Some(3));
+        let measured = [(A, 5), (B, 3)].map(|(minion, length)| Measured { minion, length });
+        let shorter = Settling::Seal {
+            measured: measured.to_vec(),
+            waited: true,
+        };
+        assert_eq!(next(&sealed, false, &told, alive), shorter);
+        // But not below what was synced, and not while somebody keeps it.
+        sealed.synced = 6;
+        assert_eq!(next(&sealed, false, &told, alive), Settling::Wait);
+        sealed.replicas[0].1 = ReplicaHealth::Whole;
+        assert_eq!(next(&sealed, false, &told, alive), rest);
     }
 
     #[test]

@@ -75,6 +75,11 @@ impl ControlService {
                 let length = *length;
                 news.push((block, minion, ReplicaNews::Sealed { length }));
             }
+            (Task::Seal { length: 1.. }, state) if !self.is_kept_beside(block, minion) => {
+                // Perhaps no replica can keep the seal. Nothing can be kept without a replica, too.
+                let length = state.as_ref().map(|state| state.length);
+                self.leader.measures.lock().tell(block, minion, length);
+            }
             (Task::Seal { .. }, Some(_)) => news.push((block, minion, ReplicaNews::Worthless)),
             (Task::Seal { .. }, None) => news.push((block, minion, ReplicaNews::Lost)),
             (Task::Measure, state) => {
@@ -111,6 +116,11 @@ impl ControlService {
         if let Some(state) = state.as_ref().filter(|state| state.damaged) {
             self.leader.note_damaged(state.block, minion);
         }
+    }
+
+    fn is_kept_beside(&self, block: BlockId, minion: MinionId) -> bool {
+        let row = self.leader.reader.block(block).ok().flatten();
+        row.is_some_and(|row| row.is_kept_beside(minion))
     }
 
     pub(super) fn act_on(

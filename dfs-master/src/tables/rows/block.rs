@@ -56,6 +56,12 @@ pub struct BlockRow {
 }
 
 impl BlockRow {
+    /// Whether another minion has a whole replica.
+    pub fn is_kept_beside(&self, minion: MinionId) -> bool {
+        let mut others = self.replicas.iter().filter(|(of, _)| *of != minion);
+        others.any(|(_, health)| *health == ReplicaHealth::Whole)
+    }
+
     /// Its length for good, once it is sealed.
     pub fn sealed(&self) -> Option<u32> {
         match self.state {
