@@ -475,8 +475,11 @@ impl Client {
             }
             open.file.release();
         }
-        let _ = self.dfs.shutdown(Duration::from_secs(10)).await;
-        self.world.client_is_done();
+        let Client { world, dfs, .. } = self;
+        // A session that could not be ended is not renewed any more, and ends by itself.
+        let _ = dfs.shutdown(Duration::from_secs(10)).await;
+        drop(dfs);
+        world.client_is_done();
         std::future::pending::<()>().await;
     }
 }
