@@ -56,7 +56,7 @@ fn what_was_acknowledged_survives_the_death_of_everything() {
     let mut cluster = Cluster::start();
     cluster.announce(&[""]);
     let mut scribes = scribes(cluster.path(), 4, seed);
-    for round in 0..if long() { 60 } else { 5 } {
+    for round in 0..if long() { 60 } else { 3 } {
         let before: u64 = scribes.iter().map(Scribe::done).sum();
         let errors = work_while(&mut scribes, || {
             wait::last(Duration::from_millis(random.random_range(300..1500)));

@@ -192,7 +192,7 @@ fn a_close_is_seen_by_the_next_open_on_another_mount() {
 fn fio_verifies_what_it_wrote() {
     let mut cluster = Cluster::start();
     let at = cluster.path().display().to_string();
-    let size = if long() { "512m" } else { "48m" };
+    let size = if long() { "512m" } else { "24m" };
     let common = format!(
         "--directory={at} --size={size} --verify=crc32c --verify_fatal=1 --do_verify=1 \
          --group_reporting --minimal --randseed=7 --verify_backlog=64"

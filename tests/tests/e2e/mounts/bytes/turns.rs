@@ -327,15 +327,15 @@ fn take_turns(end: End, operations: u64) {
 
 #[test]
 fn two_mounts_in_turns_agree_with_a_vector() {
-    take_turns(End::Close, if long() { 500_000 } else { 1500 });
+    take_turns(End::Close, if long() { 500_000 } else { 800 });
 }
 
 #[test]
 fn two_mounts_with_files_held_open_agree_with_a_vector() {
-    take_turns(End::Sync, if long() { 100_000 } else { 1000 });
+    take_turns(End::Sync, if long() { 100_000 } else { 600 });
 }
 
 #[test]
 fn two_mounts_that_sync_nothing_agree_with_a_vector() {
-    take_turns(End::Nothing, if long() { 100_000 } else { 1000 });
+    take_turns(End::Nothing, if long() { 100_000 } else { 600 });
 }
