@@ -124,9 +124,8 @@ impl Stepper {
             });
         } else {
             let thread = std::thread::Builder::new().name(name.to_owned());
-            thread.spawn(move || {
+            let thread = thread.spawn(move || {
                 let _end = end;
-                let _ = listening.thread.set(std::thread::current());
                 let mut rested = false;
                 loop {
                     rested = match step(rested) {
@@ -136,6 +135,8 @@ impl Stepper {
                     };
                 }
             })?;
+            // Before anybody can ring: whoever rings finds it.
+            let _ = bell.thread.set(thread.thread().clone());
         }
         Ok(Stepper { bell, ended })
     }
@@ -145,8 +146,6 @@ impl Stepper {
         self.bell.rung.store(true, Ordering::Release);
         match self.bell.thread.get() {
             Some(thread) => thread.unpark(),
-            // A thread that has not set itself yet has its first step, and a look at the bell,
-            // still before it.
             None => self.bell.task.notify_one(),
         }
     }

@@ -73,13 +73,9 @@ pub fn by_measure(
     let Some(mut row) = txn.row::<BlockRow>(block)? else {
         return Ok(None);
     };
-    let kept = row
-        .replicas
-        .iter()
-        .any(|(_, health)| *health == ReplicaHealth::Whole);
     match row.state {
         BlockState::Reclaiming => return Ok(None),
-        BlockState::Sealed(length) if kept => return Ok(Some(length)),
+        BlockState::Sealed(length) if row.is_kept() => return Ok(Some(length)),
         BlockState::Sealed(_) | BlockState::Open => {}
     }
     let length_at = |minion: MinionId| {

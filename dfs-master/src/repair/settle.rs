@@ -68,10 +68,7 @@ pub fn next(
         BlockState::Reclaiming => Settling::Wait,
         BlockState::Open if !writer_gone => Settling::Wait,
         BlockState::Sealed(length) => {
-            let is_kept = row
-                .replicas
-                .iter()
-                .any(|(_, health)| *health == ReplicaHealth::Whole);
+            let is_kept = row.is_kept();
             // As long as nobody keeps the seal, who could not is measured, and not asked again.
             let unsealed = || {
                 kept()
@@ -113,11 +110,13 @@ pub fn next(
 /// come back.
 fn seal(row: &BlockRow, told: &BTreeMap<MinionId, Option<u32>>) -> Settling {
     // A power cut may have taken the file of a replica that was never synced, everywhere.
-    let has = |(of, length): (&MinionId, &Option<u32>)| Measured {
-        minion: *of,
-        length: length.unwrap_or(0),
+    let has = |(of, _): &(MinionId, ReplicaHealth)| {
+        told.get(of).map(|length| Measured {
+            minion: *of,
+            length: length.unwrap_or(0),
+        })
     };
-    let measured: Vec<Measured> = told.iter().map(has).collect();
+    let measured: Vec<Measured> = row.replicas.iter().filter_map(has).collect();
     match measured.iter().any(|one| one.length >= row.synced) {
         false => Settling::Wait,
         true => Settling::Seal {

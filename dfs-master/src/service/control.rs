@@ -73,9 +73,11 @@ impl ControlService {
         match (&order.task, state) {
             (Task::Seal { length }, Some(state)) if state.sealed && state.length == *length => {
                 let length = *length;
+                // What others have, who could not keep it, decides nothing any more.
+                self.leader.measures.lock().forget(block);
                 news.push((block, minion, ReplicaNews::Sealed { length }));
             }
-            (Task::Seal { length: 1.. }, state) if !self.is_kept_beside(block, minion) => {
+            (Task::Seal { length: 1.. }, state) if self.may_be_the_best(block, minion) => {
                 // Perhaps no replica can keep the seal. Nothing can be kept without a replica, too.
                 let length = state.as_ref().map(|state| state.length);
                 self.leader.measures.lock().tell(block, minion, length);
@@ -118,9 +120,11 @@ impl ControlService {
         }
     }
 
-    fn is_kept_beside(&self, block: BlockId, minion: MinionId) -> bool {
+    /// Whether nobody else has the block whole. A row that cannot be read says no more than a block
+    /// that is gone: news of either change nothing.
+    fn may_be_the_best(&self, block: BlockId, minion: MinionId) -> bool {
         let row = self.leader.reader.block(block).ok().flatten();
-        row.is_some_and(|row| row.is_kept_beside(minion))
+        row.is_some_and(|row| !row.is_kept_beside(minion))
     }
 
     pub(super) fn act_on(

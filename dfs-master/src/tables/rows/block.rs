@@ -56,6 +56,12 @@ pub struct BlockRow {
 }
 
 impl BlockRow {
+    /// Whether a replica is whole: its length is for good.
+    pub fn is_kept(&self) -> bool {
+        let mut healths = self.replicas.iter().map(|(_, health)| *health);
+        healths.any(|health| health == ReplicaHealth::Whole)
+    }
+
     /// Whether another minion has a whole replica.
     pub fn is_kept_beside(&self, minion: MinionId) -> bool {
         let mut others = self.replicas.iter().filter(|(of, _)| *of != minion);
