@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Mount(Mount),
     /// Detach a mount; also one whose daemon is dead or busy
     Umount(Umount),
+    /// List the mounts of this machine, and what each waits for
+    Mounts(Mounts),
 }
 
 /// Which master to ask.
@@ -289,9 +291,21 @@ pub(crate) struct Umount {
     #[arg(short, long)]
     pub(crate) lazy: bool,
 
+    /// Cut everybody off who uses it, detach it and end its process, whatever that does; what was
+    /// written and not yet sent is lost (as root)
+    #[arg(short, long, conflicts_with = "lazy")]
+    pub(crate) force: bool,
+
     /// How long to wait until the mount has sent what it still holds
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mounts {
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(crate) enum Failure {
     NotAbsolute(PathBuf),
     /// A path that is in no mount, and no master named.
     #[error(
-        "{} is in no dfs mount: give a path below one (`findmnt -t fuse.dfs` lists them), or \
+        "{} is in no dfs mount: give a path below one (`dfs mounts` lists them), or \
          --master ADDR and a path that begins at the root of the file system", .0.display()
     )]
     NotMounted(PathBuf),
@@ -71,12 +71,12 @@ pub(crate) enum Failure {
         why: String,
     },
     /// No mount of ours.
-    #[error("{} is no dfs mount; `findmnt -t fuse.dfs` lists them", .0.display())]
+    #[error("{} is no dfs mount; `dfs mounts` lists them", .0.display())]
     NoMount(PathBuf),
     /// It is in use.
     #[error(
         "{} is in use{who}; leave it, or detach it from the tree anyway with \
-         `dfs umount --lazy`", .dir.display()
+         `dfs umount --lazy`, or cut them off with `dfs umount --force`", .dir.display()
     )]
     Busy {
         /// The mount.

@@ -57,6 +57,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             Command::Restore(args) => backup::restore(args),
             Command::Mount(args) => mount::run(args).await,
             Command::Umount(args) => umount::run(args).await,
+            Command::Mounts(args) => mounts::run(args, &mut out).await,
         }
     });
     // A look-up of a name that nobody waits for any more must not hold up the end.

@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_path_in_no_mount_is_refused_with_the_remedy() {
         let error = place(&named(&[]), Path::new("/proc")).expect_err("is in no mount");
-        assert!(error.to_string().contains("findmnt"), "{error}");
+        assert!(error.to_string().contains("dfs mounts"), "{error}");
         assert!(masters(&named(&["nonsense"])).is_err());
     }
 }

@@ -2,11 +2,18 @@
 //!
 //! Touches nothing below the mount point, so that a dead or frozen daemon cannot make it wait. When
 //! the daemon lives, waits until it has sent what was written; when it does not, detaches lazily.
+//! By force, everybody who uses the mount is cut off, and its daemon does not outlive it.
 
-use crate::{args, failure::Failure, mounts};
+use crate::{
+    args,
+    failure::Failure,
+    mounts::{
+        self, Mount,
+        daemon::{daemon_of, frozen, processes, serves},
+    },
+};
 use std::{
     fs, io,
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -19,51 +26,95 @@ const DETACH_TIMEOUT: Duration = Duration::from_millis(600);
 /// How often a daemon that is still sending is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Who is cut off by force has so long to end by himself.
+const FORCED_END: Duration = Duration::from_secs(2);
+
 /// Runs `dfs umount`.
 pub(crate) async fn run(args: &args::Umount) -> Result<(), Failure> {
-    let dir = point(&args.dir)?;
-    let daemon = daemon_of(&dir);
+    let mount = mount(&args.dir)?;
+    let dir = &mount.point;
+    let daemon = daemon_of(dir);
+    if args.force {
+        cut_off(&mount)?;
+        detach(dir, true).await?;
+        return match daemon {
+            Some(pid) => end(pid, dir).await,
+            None => Ok(()),
+        };
+    }
     if args.lazy {
-        detach(&dir, true).await?;
+        detach(dir, true).await?;
     } else {
-        match timeout(DETACH_TIMEOUT, detach(&dir, false)).await {
+        match timeout(DETACH_TIMEOUT, detach(dir, false)).await {
             Ok(Ok(())) => {}
             // With nobody there to serve them, files in use are of no use to anyone.
-            Ok(Err(Failure::Busy { .. })) if daemon.is_none() => detach(&dir, true).await?,
+            Ok(Err(Failure::Busy { .. })) if daemon.is_none() => detach(dir, true).await?,
             Ok(Err(refused)) => return Err(refused),
-            Err(_) => detach(&dir, true).await?,
+            Err(_) => detach(dir, true).await?,
         }
     }
     let Some(pid) = daemon else { return Ok(()) };
     if frozen(pid) {
         return Ok(());
     }
-    let gone = async {
-        let mut look = tokio::time::interval(LOOK_INTERVAL);
-        while serves(pid, &dir) {
-            look.tick().await;
-        }
-    };
-    match timeout(args.timeout, gone).await {
+    match timeout(args.timeout, gone(pid, dir)).await {
         Ok(()) => Ok(()),
         Err(_) => Err(Failure::StillFlushing {
-            dir,
+            dir: dir.clone(),
             pid,
             waited: args.timeout,
         }),
     }
 }
 
-/// The mount point that is meant.
-fn point(dir: &Path) -> Result<PathBuf, Failure> {
+/// The mount that is meant.
+fn mount(dir: &Path) -> Result<Mount, Failure> {
     let no_mount = || Failure::NoMount(dir.to_owned());
     let absolute = std::path::absolute(dir).map_err(|_| no_mount())?;
     let mounts = mounts::all().unwrap_or_default();
     let (mount, below) =
         mounts::enter(&absolute, &mounts, |at| fs::read_link(at).ok()).ok_or_else(no_mount)?;
     match below == mount.root {
-        true => Ok(mount.point.clone()),
+        true => Ok(mount.clone()),
         false => Err(no_mount()),
+    }
+}
+
+/// Has all calls that wait for the mount fail, and all that come.
+fn cut_off(mount: &Mount) -> Result<(), Failure> {
+    let knob = mount.connection().join("abort");
+    fs::write(&knob, "1").map_err(|error| Failure::CannotUmount {
+        dir: mount.point.clone(),
+        why: match error.kind() {
+            io::ErrorKind::PermissionDenied => format!("{}: only root may", knob.display()),
+            _ => format!("{}: {error}", knob.display()),
+        },
+    })
+}
+
+/// Waits until a daemon is gone.
+async fn gone(pid: u32, dir: &Path) {
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    while serves(pid, dir) {
+        look.tick().await;
+    }
+}
+
+/// Sees to it that a daemon that was cut off ends.
+async fn end(pid: u32, dir: &Path) -> Result<(), Failure> {
+    if !frozen(pid) && timeout(FORCED_END, gone(pid, dir)).await.is_ok() {
+        return Ok(());
+    }
+    let kill = Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .output();
+    match (kill, timeout(FORCED_END, gone(pid, dir)).await) {
+        (Ok(_), Ok(())) => Ok(()),
+        _ => Err(Failure::StillFlushing {
+            dir: dir.to_owned(),
+            pid,
+            waited: FORCED_END,
+        }),
     }
 }
 
@@ -101,45 +152,6 @@ async fn detach(dir: &Path, lazy: bool) -> Result<(), Failure> {
     })
 }
 
-/// The processes of this machine.
-fn processes() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// The daemon that serves a mount.
-fn daemon_of(dir: &Path) -> Option<u32> {
-    processes().find(|pid| serves(*pid, dir))
-}
-
-/// Whether a process is the living daemon of a mount.
-fn serves(pid: u32, dir: &Path) -> bool {
-    let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else {
-        return false;
-    };
-    is_daemon_of(&line, dir) && !matches!(state(pid), None | Some(b'Z' | b'X'))
-}
-
-/// Whether a command line is that of the daemon of a mount.
-fn is_daemon_of(line: &[u8], dir: &Path) -> bool {
-    let mut words = line.split(|b| *b == 0);
-    let program = words.next().unwrap_or_default();
-    let named = program.rsplit(|b| *b == b'/').next() == Some(b"dfs-fuse");
-    named && words.any(|word| word == dir.as_os_str().as_bytes())
-}
-
-/// Whether a process is stopped, and so will not end by itself.
-fn frozen(pid: u32) -> bool {
-    matches!(state(pid), Some(b'T' | b't'))
-}
-
-/// The state of a process: the letter after its name, which stands in brackets.
-fn state(pid: u32) -> Option<u8> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let name_end = stat.iter().rposition(|b| *b == b')')?;
-    stat.get(name_end + 2).copied()
-}
-
 /// Says which processes have their current directory or open files in a mount, as far as this user
 /// may see.
 fn users_of(dir: &Path) -> String {
@@ -167,27 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_no_mount_is_refused() {
-        let error = point(Path::new("/etc")).expect_err("is no mount");
-        assert!(error.to_string().contains("findmnt"), "{error}");
-    }
-
-    #[test]
-    fn daemons_are_known_by_their_command_line() {
-        let dir = Path::new("/mnt/dfs");
-        assert!(is_daemon_of(
-            b"/usr/bin/dfs-fuse\0/mnt/dfs\0--master\0a:1\0",
-            dir
-        ));
-        assert!(is_daemon_of(b"dfs-fuse\0--master\0a:1\0/mnt/dfs\0", dir));
-        assert!(!is_daemon_of(b"/usr/bin/dfs-fuse\0/mnt/dfs2\0", dir));
-        assert!(!is_daemon_of(b"/bin/vi\0/mnt/dfs\0", dir));
-        assert!(!is_daemon_of(b"", dir));
-    }
-
-    #[test]
-    fn this_process_runs() {
-        assert!(!frozen(std::process::id()));
-        assert!(state(std::process::id()).is_some());
-        assert_eq!(state(u32::MAX), None);
+        let error = mount(Path::new("/etc")).expect_err("is no mount");
+        assert!(error.to_string().contains("dfs mounts"), "{error}");
     }
 }

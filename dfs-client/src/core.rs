@@ -4,12 +4,12 @@ use crate::{
     audience::Audience,
     cache::{Absences, Attrs, Listings},
     error::Error,
-    link::{Master, Minions},
+    link::{Master, Minions, Wait, Waits},
     read::Fetcher,
     settings::Settings,
     write::{Blocks, Buffers},
 };
-use dfs_host::clock::Clock;
+use dfs_host::{board::Board, clock::Clock};
 use dfs_proto::{
     id::InodeId,
     session::{BadReplica, Recall},
@@ -36,6 +36,8 @@ const LOCK_WAITS_MAX: usize = 256;
 pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What is waited for, for people who ask.
+    pub(crate) waits: Waits,
     pub(crate) runtime: Handle,
     pub(crate) master: Arc<Master>,
     pub(crate) minions: Arc<Minions>,
@@ -69,8 +71,11 @@ impl Core {
     ) -> Result<(Arc<Core>, mpsc::Receiver<BadReplica>), Error> {
         let settings = Arc::new(settings);
         let runtime = Handle::current();
-        let master = Arc::new(Master::new(settings.clone(), clock.clone())?);
-        let minions = Minions::new(&settings, clock.clone(), master.filesystem());
+        let waits = Board::new(clock.clone());
+        let master = Master::new(settings.clone(), clock.clone(), waits.clone())?;
+        let master = Arc::new(master);
+        let known = master.filesystem();
+        let minions = Minions::new(&settings, clock.clone(), known, waits.clone());
         let minions = Arc::new(minions);
         let (bad, bad_replicas) = mpsc::channel(BAD_MAX);
         let fetcher = Fetcher::new(minions.clone(), settings.cache_bytes, bad, runtime.clone());
@@ -79,6 +84,7 @@ impl Core {
             minions.clone(),
             runtime.clone(),
             settings.operation_timeout,
+            waits.clone(),
         );
         let dirty_bytes = usize::try_from(settings.dirty_bytes).unwrap_or(usize::MAX);
         let core = Core {
@@ -96,6 +102,7 @@ impl Core {
             aging: Mutex::default(),
             settings,
             clock,
+            waits,
             runtime,
             master,
             minions,
@@ -157,6 +164,7 @@ impl Core {
             return Ok(());
         }
         self.pressed.notify_one();
+        let _row = self.waits.write(Wait::Room);
         let after = self.settings.operation_timeout;
         match timeout(after, self.budget.acquire_many(bytes)).await {
             Ok(Ok(room)) => {

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     file::File,
     handle::OpenFile,
-    link::{Source, Told},
+    link::{Source, Told, Wait},
     settings::Settings,
     table::Table,
     tasks,
@@ -122,6 +122,11 @@ impl Dfs {
     /// How it was set up.
     pub fn settings(&self) -> &Settings {
         &self.core.settings
+    }
+
+    /// What is waited for and for how long: the longest first, `most` at the most.
+    pub fn waits(&self, most: usize) -> Vec<(Duration, Wait)> {
+        self.core.waits.read(most)
     }
 
     pub(crate) fn now(&self) -> Duration {

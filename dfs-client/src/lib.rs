@@ -25,6 +25,7 @@ pub use error::Error;
 pub use file::{Seek, Waiting};
 pub use fs::{Dfs, OpenHow, Opened};
 pub use handle::OpenFile;
+pub use link::Wait;
 pub use locks::Locked;
 pub use settings::Settings;
 pub use vouch::{FoundAcl, Kept, Vouch, absence};

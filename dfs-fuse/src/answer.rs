@@ -7,9 +7,10 @@
 
 use crate::errno;
 use dfs_client::Error;
+use dfs_host::board::{Board, Row};
 use dfs_proto::id::InodeId;
 use fuser::Errno;
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 /// A reply that can be an error.
@@ -58,12 +59,24 @@ pub(crate) struct Request {
 pub(crate) struct Answers {
     runtime: Handle,
     deadline: Duration,
+    /// What has no answer yet.
+    pub(crate) board: Arc<Board<Request>>,
 }
 
 impl Answers {
-    /// Answers on `runtime`, each within `deadline`.
-    pub(crate) fn new(runtime: Handle, deadline: Duration) -> Answers {
-        Answers { runtime, deadline }
+    /// Answers on `runtime`, each within `deadline`; those that are not answered yet are on
+    /// `board`.
+    pub(crate) fn new(runtime: Handle, deadline: Duration, board: Arc<Board<Request>>) -> Answers {
+        Answers {
+            runtime,
+            deadline,
+            board,
+        }
+    }
+
+    /// Notes that a request has no answer, until the row is dropped.
+    pub(crate) fn unanswered(&self, request: Request) -> Row<Request> {
+        self.board.write(request)
     }
 
     /// Does `work` in a task that answers by itself, whenever that is: for waits that are to last
@@ -90,6 +103,7 @@ impl Answers {
         W: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let deadline = self.deadline;
+        let row = self.unanswered(request);
         self.runtime.spawn(async move {
             tokio::pin!(work);
             match tokio::time::timeout(deadline, &mut work).await {
@@ -99,6 +113,7 @@ impl Answers {
                     let Request { verb, inode } = request;
                     tracing::warn!(%inode, "{verb} was given up after {deadline:?}: the cluster did not answer");
                     reply.refuse(Errno::EIO);
+                    drop(row);
                     // What was begun is carried to its end: the client keeps its own deadlines.
                     let _ = work.await;
                 }

@@ -3,6 +3,7 @@
 //! Stands between dfs-proto and the daemons. Everything in here could be said of any daemon; what
 //! knows a block or a name belongs elsewhere.
 
+pub mod board;
 pub mod clock;
 pub mod disk;
 pub mod folder;

@@ -18,6 +18,7 @@ mod hostile_tests;
 pub mod id;
 pub mod log;
 pub mod minion;
+pub mod mount;
 pub mod name;
 pub mod payload;
 pub mod service;

@@ -244,6 +244,44 @@ fn with_everything_down_the_command_says_so_at_once() {
 }
 
 #[test]
+fn what_a_mount_waits_for_is_told_and_can_be_given_up() {
+    let quick = Quick::new();
+    quick.start("--minions 1");
+    let (dir, at) = (quick.dir(), quick.dir().display().to_string());
+    let quiet = dfs("mounts");
+    assert!(
+        quiet.output.contains(&format!("{at}  from")),
+        "{}",
+        quiet.output
+    );
+    assert!(quiet.output.contains("nothing waits"), "{}", quiet.output);
+    for (name, pid) in quick.daemons() {
+        if name != "mount" {
+            shell::ok(&format!("kill -KILL {pid}"));
+        }
+    }
+    let stuck = shell::start(&format!("mkdir {at}/stuck"));
+    wait::until(AT_ONCE * 10, "the mount to say what it waits for", || {
+        let told = dfs("mounts");
+        assert!(told.took < AT_ONCE, "{:?}", told.took);
+        let says = ["lookup of inode 1, for", "the master: a name ("];
+        says.iter().all(|says| told.output.contains(says))
+    });
+    let json = shell::ok(&format!("{} mounts --json", binary("dfs").display()));
+    assert!(json.contains("\"what\": \"lookup\""), "{json}");
+    let busy = dfs(&format!("umount {at}"));
+    assert!(busy.output.contains("umount --force"), "{}", busy.output);
+    let forced = dfs(&format!("umount --force {at}"));
+    assert!(forced.status.success(), "{}", forced.output);
+    assert!(forced.took < AT_ONCE * 3, "{:?}", forced.took);
+    let stuck = stuck.end(AT_ONCE);
+    assert!(!stuck.status.success(), "{}", stuck.output);
+    assert!(!mounted(&dir));
+    let none = dfs("mounts");
+    assert!(!none.output.contains(&at), "{}", none.output);
+}
+
+#[test]
 fn mounts_are_made_and_detached_by_hand() {
     let quick = Quick::new();
     quick.start("--minions 1");
@@ -276,10 +314,31 @@ fn mounts_are_made_and_detached_by_hand() {
     let line = format!("pgrep -f 'dfs-fuse {at} '");
     let pid: u32 = shell::ok(&line).trim().parse().expect("one daemon");
     shell::ok(&format!("kill -STOP {pid}"));
+    let told = dfs("mounts");
+    let says = format!("pid {pid}: its process is stopped");
+    assert!(told.output.contains(&says), "{}", told.output);
     let frozen = dfs(&format!("umount {at}"));
     assert!(frozen.status.success(), "{}", frozen.output);
     assert!(frozen.took < AT_ONCE, "{:?}", frozen.took);
     shell::ok(&format!("kill -KILL {pid}"));
+    assert!(!mounted(&second));
+
+    // Nor does a dead one, nor a frozen one that is to end.
+    mount();
+    let pid: u32 = shell::ok(&line).trim().parse().expect("one daemon");
+    shell::ok(&format!("kill -KILL {pid}"));
+    wait::until(AT_ONCE * 10, "the mount to be dead", || {
+        dfs("mounts").output.contains("dead: no process serves it")
+    });
+    let dead = dfs(&format!("umount {at}"));
+    assert!(dead.status.success(), "{}", dead.output);
+    mount();
+    let pid: u32 = shell::ok(&line).trim().parse().expect("one daemon");
+    shell::ok(&format!("kill -STOP {pid}"));
+    let forced = dfs(&format!("umount --force {at}"));
+    assert!(forced.status.success(), "{}", forced.output);
+    assert!(forced.took < AT_ONCE * 2, "{:?}", forced.took);
+    assert!(!shell::run(&line).status.success(), "{pid} runs on");
     assert!(!mounted(&second));
     assert_eq!(fs::read(quick.dir().join("file")).expect("reads"), b"text");
 }

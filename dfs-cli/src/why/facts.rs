@@ -88,8 +88,8 @@ impl<'a> Facts<'a> {
         all.join(", ")
     }
 
-    /// What follows.
-    pub(super) fn sentences(&self) -> Vec<String> {
+    /// What follows; whether nothing else is known to wait.
+    pub(super) fn sentences(&self, nothing_waits: bool) -> Vec<String> {
         let mut said = self.reads();
         said.extend(self.writes());
         said.extend(
@@ -98,7 +98,7 @@ impl<'a> Facts<'a> {
                 .iter()
                 .map(|alarm| format!("alarm: {} {}", alarm.what, alarm.remedy)),
         );
-        if said.is_empty() {
+        if said.is_empty() && nothing_waits {
             said.push("nothing is waited for: it can be read and written".to_owned());
         }
         if self.open > 0 {
@@ -218,7 +218,7 @@ mod tests {
     fn said(status: &Status, blocks: &[(u64, &[u32], bool)]) -> String {
         let mut facts = Facts::of(status);
         facts.layout(&layout(blocks));
-        facts.sentences().join("\n")
+        facts.sentences(true).join("\n")
     }
 
     #[test]
@@ -297,7 +297,7 @@ mod tests {
             counting: false,
         });
         assert_eq!(
-            facts.sentences(),
+            facts.sentences(true),
             ["what would grow it is refused (EDQUOT): full are bytes of /home/ann"]
         );
     }

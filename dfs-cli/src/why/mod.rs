@@ -6,7 +6,7 @@ use crate::{
     admin::Admin,
     args,
     failure::{Failure, machine},
-    place,
+    mounts, place,
     text::printable,
 };
 use dfs_proto::attr::FileKind;
@@ -34,8 +34,10 @@ pub(crate) async fn run(args: &args::Named, out: &mut dyn Write) -> Result<(), F
         }
         from = layout.until;
     }
+    let mut sentences = mounts::waiting(place.mounted.as_deref(), attr.inode).await;
+    sentences.extend(facts.sentences(sentences.is_empty()));
     writeln!(out, "{}", printable(&place.path)).map_err(machine("print"))?;
-    for sentence in facts.sentences() {
+    for sentence in sentences {
         writeln!(out, "  {sentence}").map_err(machine("print"))?;
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! answered to the caller alone, because what it waited for goes on.
 
 use super::state::{Batch, File, IN_FLIGHT_MAX, Stage};
-use crate::error::Error;
+use crate::{error::Error, link::Wait};
 use futures::future::join_all;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -70,8 +70,10 @@ impl File {
         &self,
         done: impl Fn(&File) -> bool,
         until: Instant,
-        what: &str,
+        what: &'static str,
     ) -> Result<(), Error> {
+        let inode = self.inode;
+        let mut row = None;
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
@@ -79,9 +81,10 @@ impl File {
             if done(self) {
                 return Ok(());
             }
+            row.get_or_insert_with(|| self.core.waits.write(Wait::File { inode, what }));
             if timeout_at(until, progress).await.is_err() {
                 return Err(Error::TimedOut {
-                    waited_for: format!("inode {}: {what}", self.inode),
+                    waited_for: format!("inode {inode}: {what}"),
                     after: self.core.settings.operation_timeout,
                 });
             }

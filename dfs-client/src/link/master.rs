@@ -7,6 +7,7 @@
 use super::{
     lease::{Lease, Source, Told},
     tickets::Tickets,
+    waits::{Wait, Waits},
 };
 use crate::{error::Error, settings::Settings};
 use dfs_host::clock::Clock;
@@ -76,6 +77,8 @@ pub(crate) struct Master {
     addresses: Vec<Address>,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
+    /// What is waited for, for people who ask.
+    waits: Waits,
     filesystem: Arc<OnceLock<FilesystemId>>,
     session: RwLock<Option<Arc<Session>>>,
     opening: tokio::sync::Mutex<()>,
@@ -110,7 +113,11 @@ enum Verdict<T> {
 }
 
 impl Master {
-    pub(crate) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>) -> Result<Master, Error> {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        clock: Arc<dyn Clock>,
+        waits: Waits,
+    ) -> Result<Master, Error> {
         let parse = |text: &String| {
             text.parse()
                 .map_err(|_| Error::NotAnAddress(text.to_owned()))
@@ -135,6 +142,7 @@ impl Master {
             addresses,
             settings,
             clock,
+            waits,
             filesystem,
             session: RwLock::new(None),
             opening: tokio::sync::Mutex::new(()),
@@ -242,7 +250,11 @@ impl Master {
     }
 
     /// Asks something that changes nothing.
-    pub(crate) async fn ask<T, F, Answer>(&self, what: &str, ask: F) -> Result<Told<T>, Error>
+    pub(crate) async fn ask<T, F, Answer>(
+        &self,
+        what: &'static str,
+        ask: F,
+    ) -> Result<Told<T>, Error>
     where
         F: Fn(MasterClient, Context, SessionId) -> Answer,
         Answer: Future<Output = Result<Result<Logged<T>, FsError>, RpcError>>,
@@ -252,7 +264,7 @@ impl Master {
         answer.unwrap_or_else(|_| Err(self.timed_out(what, after, "sessions that do not last")))
     }
 
-    async fn ask_on<T, F, Answer>(&self, what: &str, ask: F) -> Result<Told<T>, Error>
+    async fn ask_on<T, F, Answer>(&self, what: &'static str, ask: F) -> Result<Told<T>, Error>
     where
         F: Fn(MasterClient, Context, SessionId) -> Answer,
         Answer: Future<Output = Result<Result<Logged<T>, FsError>, RpcError>>,
@@ -422,7 +434,7 @@ impl Master {
 
     async fn until_answered<T, F, Answer>(
         &self,
-        what: &str,
+        what: &'static str,
         session: Option<&Session>,
         send: F,
     ) -> Result<T, Error>
@@ -433,6 +445,7 @@ impl Master {
         let timeout = self.settings.operation_timeout;
         let until = Instant::now() + timeout;
         let mut backoff = BACKOFF.0;
+        let row = self.waits.write(Wait::Master { what, why: None });
         loop {
             if session.is_some_and(|s| s.ended.is_cancelled()) {
                 return Err(Error::SessionLost);
@@ -446,6 +459,12 @@ impl Master {
             if Instant::now() + backoff >= until {
                 return Err(self.timed_out(what, timeout, &why));
             }
+            row.change(|wait| {
+                *wait = Wait::Master {
+                    what,
+                    why: Some(why),
+                };
+            });
             sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF.1);
         }

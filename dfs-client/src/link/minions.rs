@@ -2,7 +2,10 @@
 //!
 //! Nothing is tried again in here: what to do after a failure depends on what was asked.
 
-use super::health::Health;
+use super::{
+    health::Health,
+    waits::{Wait, Waits},
+};
 use crate::settings::Settings;
 use dfs_host::clock::Clock;
 use dfs_proto::{
@@ -69,6 +72,8 @@ struct Peer {
 pub(crate) struct Minions {
     pool: Pool<MinionClient>,
     clock: Arc<dyn Clock>,
+    /// What is waited for, for people who ask.
+    waits: Waits,
     host: String,
     peers: RwLock<HashMap<MinionId, Peer>>,
     /// Copies that a new block gets where there are minions enough.
@@ -80,6 +85,7 @@ impl Minions {
         settings: &Settings,
         clock: Arc<dyn Clock>,
         filesystem: Arc<OnceLock<FilesystemId>>,
+        waits: Waits,
     ) -> Minions {
         let pool = Pool::new(PoolSettings {
             bulk_links: 2,
@@ -90,6 +96,7 @@ impl Minions {
         Minions {
             pool,
             clock,
+            waits,
             host: settings.host.clone(),
             peers: RwLock::default(),
             copies: AtomicUsize::new(0),
@@ -227,7 +234,8 @@ impl Minions {
         timeout: Duration,
     ) -> Result<Appended, MinionFailure> {
         let key = append.block.0;
-        self.call(head, Some(key), timeout, |client, context| async move {
+        let what = ("an append", timeout);
+        self.call(head, Some(key), what, |client, context| async move {
             client.append(context, append).await
         })
         .await
@@ -242,7 +250,8 @@ impl Minions {
         timeout: Duration,
     ) -> Result<(), MinionFailure> {
         let (capability, block) = (place.capability.clone(), place.block);
-        self.call(minion, None, timeout, |client, context| async move {
+        let what = ("a sync", timeout);
+        self.call(minion, None, what, |client, context| async move {
             client.sync(context, capability, block, end).await
         })
         .await
@@ -260,7 +269,8 @@ impl Minions {
         let (capability, block): (_, BlockId) = (place.capability.clone(), place.block);
         // Neighbouring megabytes go over different links.
         let key = block.0 ^ u64::from(start >> 20);
-        self.call(minion, Some(key), timeout, |client, context| async move {
+        let what = ("a read", timeout);
+        self.call(minion, Some(key), what, |client, context| async move {
             client.read(context, capability, block, start, end).await
         })
         .await
@@ -270,7 +280,7 @@ impl Minions {
         &self,
         minion: MinionId,
         bulk: Option<u64>,
-        timeout: Duration,
+        (what, timeout): (&'static str, Duration),
         call: F,
     ) -> Result<T, MinionFailure>
     where
@@ -293,6 +303,7 @@ impl Minions {
             true => timeout.min(SUSPECT_TIMEOUT),
             false => timeout,
         };
+        let _row = self.waits.write(Wait::Minion { minion, what });
         let dialed = match bulk {
             Some(key) => self.pool.bulk_of(minion, &addresses, key).await,
             None => self.pool.control_of(minion, &addresses).await,

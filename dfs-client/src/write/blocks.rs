@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    link::{Failure, Master, Minions, Session},
+    link::{Failure, Master, Minions, Session, Wait, Waits},
 };
 use bytes::Bytes;
 use dfs_proto::{
@@ -69,6 +69,8 @@ pub(crate) struct Blocks {
     minions: Arc<Minions>,
     runtime: Handle,
     timeout: Duration,
+    /// What is waited for, for people who ask.
+    waits: Waits,
     /// Where small flushes of all files go.
     pub(crate) shared: Share,
     spares: Mutex<Vec<Arc<OpenBlock>>>,
@@ -83,6 +85,7 @@ impl Blocks {
         minions: Arc<Minions>,
         runtime: Handle,
         timeout: Duration,
+        waits: Waits,
     ) -> Arc<Blocks> {
         Arc::new_cyclic(|me| Blocks {
             me: me.clone(),
@@ -90,6 +93,7 @@ impl Blocks {
             minions,
             runtime,
             timeout,
+            waits,
             shared: Share::default(),
             spares: Mutex::default(),
             all: Mutex::default(),
@@ -269,9 +273,10 @@ impl Blocks {
                     return Ok(block);
                 }
                 // Minions may come back before the deadline.
-                Err(Error::Refused(FsError::TooFewMinions { .. }))
+                Err(Error::Refused(why @ FsError::TooFewMinions { .. }))
                     if Instant::now() + wait < until =>
                 {
+                    let _row = self.waits.write(Wait::Replicas(why.to_string()));
                     sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }

@@ -137,7 +137,9 @@ impl Adapter {
             return reply.ok();
         }
         let (invalidator, patience) = (self.invalidator.clone(), self.answers.deadline());
+        let row = self.answers.unanswered(asked);
         self.answers.whenever(async move {
+            let _row = row;
             let mut caller = Caller::of(thread);
             loop {
                 match lock(asked, &held, &invalidator, wish).await {

@@ -3,6 +3,7 @@
 mod device;
 mod options;
 mod point;
+mod report;
 mod serve;
 
 pub use device::AttachError;

@@ -7,6 +7,7 @@ use super::{
     device::{self, AttachError},
     options::{self, UnknownOption},
     point::{self, PointError},
+    report,
 };
 use crate::{
     accesses::Counted,
@@ -18,7 +19,7 @@ use crate::{
     settings::Settings,
 };
 use dfs_client::{Dfs, Error};
-use dfs_host::{clock::Clock, notify};
+use dfs_host::{board::Board, clock::Clock, notify};
 use fuser::{Config, Session, SessionACL};
 use std::{
     fs, io,
@@ -29,7 +30,7 @@ use std::{
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::oneshot, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// How long the master is waited for without `--retry`.
 const MASTER_WAIT: Duration = Duration::from_secs(10);
@@ -90,10 +91,11 @@ pub async fn run(
         return Ok(());
     };
     let root = Root::learn(&dfs).await?;
-    let answers = Answers::new(Handle::current(), settings.op_timeout);
+    let board = Board::new(clock.clone());
+    let answers = Answers::new(Handle::current(), settings.op_timeout, board);
     let counted = Counted::of(options.flags);
     let forget = invalidator.clone();
-    let adapter = Adapter::new(dfs.clone(), answers, root, clock, forget, counted);
+    let adapter = Adapter::new(dfs.clone(), answers.clone(), root, clock, forget, counted);
     let files = adapter.files();
 
     let master = settings.master.join(" ");
@@ -112,6 +114,10 @@ pub async fn run(
     invalidator.start(session.notifier(), ear)?;
     let mut ended = serve(session)?;
     let device = announce(&settings, &dir).await;
+    let reports = device.clone().map(|device| {
+        let reports = report::serve(device, dfs.clone(), answers);
+        AbortOnDropHandle::new(tokio::spawn(reports))
+    });
 
     let outcome = tokio::select! {
         result = &mut ended => {
@@ -130,6 +136,7 @@ pub async fn run(
     dfs.shutdown(settings.stop_timeout)
         .await
         .map_err(MountError::Unsent)?;
+    drop(reports);
     outcome
 }
 

@@ -35,7 +35,7 @@ const FLOORS: &[(&str, Floors)] = &[
                 1,
                 &["name", "attr", "extent", "block", "error", "log/record"],
             ),
-            (2, &["minion", "session", "view", "change", "log"]),
+            (2, &["minion", "session", "view", "change", "log", "mount"]),
             (3, &["service"]),
             (4, &["wire"]),
             (5, &["lib", "hostile"]),
@@ -51,7 +51,8 @@ const FLOORS: &[(&str, Floors)] = &[
                     "threads",
                 ],
             ),
-            (1, &["lib"]),
+            (1, &["board"]),
+            (2, &["lib"]),
         ],
     ),
     (
@@ -111,15 +112,16 @@ const FLOORS: &[(&str, Floors)] = &[
     (
         "dfs-cli",
         &[
-            (0, &["args", "failure", "text", "mounts"]),
-            (1, &["place"]),
-            (2, &["admin"]),
+            (0, &["args", "failure", "text"]),
+            (1, &["mounts"]),
+            (2, &["place"]),
+            (3, &["admin"]),
             (
-                3,
+                4,
                 &["status", "ls", "stat", "locate", "quota", "mount", "umount"],
             ),
-            (4, &["check", "minion", "why", "backup"]),
-            (5, &["main"]),
+            (5, &["check", "minion", "why", "backup"]),
+            (6, &["main"]),
         ],
     ),
     (

@@ -3,6 +3,12 @@
 //!
 //! Answers without touching a mount, so that a dead one cannot make it wait.
 
+mod ask;
+mod command;
+pub(crate) mod daemon;
+
+pub(crate) use command::{run, waiting};
+
 use std::{
     ffi::OsString,
     io,
@@ -24,10 +30,20 @@ const LINKS_MAX: u32 = 40;
 pub(crate) struct Mount {
     /// Where.
     pub(crate) point: PathBuf,
+    /// Its device number, `major:minor`.
+    pub(crate) device: String,
     /// Which part of the file system it shows: `/` unless it is a bind mount.
     pub(crate) root: PathBuf,
     /// Addresses of the master, if it is a mount of ours.
     pub(crate) master: Option<String>,
+}
+
+impl Mount {
+    /// Where the kernel shows its side of it, if it is a FUSE mount.
+    pub(crate) fn connection(&self) -> PathBuf {
+        let minor = self.device.rsplit(':').next().unwrap_or_default();
+        Path::new("/sys/fs/fuse/connections").join(minor)
+    }
 }
 
 /// All mounts of this machine, in the order in which they were made.
@@ -48,6 +64,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let ours = (*kind == TYPE.as_bytes()).then_some(source).flatten();
     Some(Mount {
         point: unescaped(fields.get(4)?).into(),
+        device: String::from_utf8_lossy(fields.get(2)?).into_owned(),
         root: unescaped(fields.get(3)?).into(),
         master: ours.and_then(|source| source.strip_prefix(SOURCE).map(str::to_owned)),
     })
