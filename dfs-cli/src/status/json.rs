@@ -39,6 +39,8 @@ pub(crate) fn render(status: &Status, health: Health, sentence: &str) -> String 
             "copies": status.healing.copies,
             "bytes": status.healing.bytes,
             "failures": status.healing.failures,
+            "bytes_per_s": status.healing.bytes_per_s,
+            "left_ms": status.healing.left_ms,
         },
         "damaged_replicas": status.damaged_replicas,
         "surveyed": status.surveyed,

@@ -185,8 +185,16 @@ fn healing(status: &Status) -> String {
         0 => String::new(),
         number => format!("{} {what}, ", count(number, "block")),
     };
+    let pace = match healing.left_ms {
+        None => String::new(),
+        Some(left) => format!(
+            ", {}/s, about {} left",
+            show_bytes(healing.bytes_per_s),
+            span(left)
+        ),
+    };
     format!(
-        "healing: {}{}{} under way; {} made since the master started ({})",
+        "healing: {}{}{} under way{pace}; {} made since the master started ({})",
         blocks(healing.wanting, "to be copied"),
         blocks(healing.moving, "to be moved"),
         thousands(healing.under_way),
@@ -285,6 +293,8 @@ mod tests {
         status.healing.under_way = 1;
         status.healing.copies = 77;
         status.healing.bytes = 3 << 30;
+        status.healing.bytes_per_s = 40 << 20;
+        status.healing.left_ms = Some(200_000);
         status.sessions.clear();
         status.alarms.push(Alarm {
             what: "The disk of the master is full.".to_owned(),
@@ -296,7 +306,8 @@ mod tests {
             "disk /data of minion 2 is out of service: input/output error",
             "  1 block with no good copy\n  12 blocks with 1 good copy left\n  600 blocks with 2 good copies left\n  2 damaged replicas",
             "3  draining",
-            "healing: 1 block to be copied, 1 under way; 77 made since the master started (3.00 GiB)",
+            "healing: 1 block to be copied, 1 under way, 40.0 MiB/s, about 3 min left; 77 made since the \
+             master started (3.00 GiB)",
             "no sessions",
             "ALARM  The disk of the master is full.\n       Delete files",
         ] {

@@ -144,10 +144,14 @@ impl<'a> Facts<'a> {
                        has room"
                 .to_owned(),
             (under_way, wanting) => format!(
-                "in the whole file system {} to be copied, {under_way} under way",
+                "in the whole file system {} to be copied, {under_way} under way{}",
                 match wanting {
                     1 => "1 block is".to_owned(),
                     many => format!("{many} blocks are"),
+                },
+                match healing.left_ms {
+                    None => String::new(),
+                    Some(left) => format!(", about {} left", span(left)),
                 }
             ),
         }

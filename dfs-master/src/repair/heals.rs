@@ -1,7 +1,7 @@
 //! The blocks that want one more copy, and the copies under way. Soft state of the leader: the survey
 //! finds again what is forgotten with it.
 
-use super::care::MOVED;
+use super::{care::MOVED, rate::Rate};
 use dfs_proto::id::{BlockId, MinionId};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,6 +54,8 @@ pub struct Heals {
     resting: BTreeMap<BlockId, Rest>,
     /// What was done so far.
     pub healed: Healed,
+    /// How fast.
+    pub rate: Rate,
 }
 
 impl Heals {
@@ -103,7 +105,7 @@ impl Heals {
     }
 
     /// It has.
-    pub fn end(&mut self, block: BlockId, minion: MinionId, bytes: u32) {
+    pub fn end(&mut self, block: BlockId, minion: MinionId, bytes: u32, now: Duration) {
         if self
             .under_way
             .get(&block)
@@ -112,6 +114,7 @@ impl Heals {
             self.under_way.remove(&block);
             self.healed.copies += 1;
             self.healed.bytes += u64::from(bytes);
+            self.rate.made(u64::from(bytes), now);
         }
         // What it wants now the survey says.
         self.unwant(block);
@@ -185,7 +188,7 @@ mod tests {
             (next(&heals, at(0)), heals.counts()),
             (vec![3, 1], (3, 0, 1))
         );
-        heals.end(BlockId(2), A, 7);
+        heals.end(BlockId(2), A, 7, at(1));
         assert_eq!((heals.healed.bytes, heals.counts()), (7, (2, 0, 0)));
     }
 

@@ -6,6 +6,7 @@ mod compare;
 mod heals;
 mod orders;
 mod punches;
+mod rate;
 mod rewrites;
 mod settle;
 mod survey;

@@ -103,7 +103,8 @@ impl ControlService {
             {
                 let length = *length;
                 self.leader.damaged.lock().remove(&(block, minion));
-                self.leader.heals.lock().end(block, minion, length);
+                let now = self.leader.now();
+                self.leader.heals.lock().end(block, minion, length, now);
                 news.push((block, minion, ReplicaNews::Copied { length }));
             }
             (Task::Copy { .. }, _) => {

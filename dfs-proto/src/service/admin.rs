@@ -83,6 +83,11 @@ pub struct Healing {
     pub bytes: u64,
     /// Attempts that came to nothing; each was or is made again.
     pub failures: u64,
+    /// Bytes copied a second, by the last minute.
+    pub bytes_per_s: u64,
+    /// About how long those that want a copy or a better place will take at this rate; `None` while
+    /// nothing is copied.
+    pub left_ms: Option<u64>,
 }
 
 /// The state of the cluster.

@@ -38,6 +38,7 @@ pub struct AdminService {
 }
 
 fn healing(leader: &Leader) -> Healing {
+    let now = leader.now();
     let heals = leader.heals.lock();
     let (wanting, moving, under_way) = heals.counts();
     let Healed {
@@ -52,6 +53,8 @@ fn healing(leader: &Leader) -> Healing {
         copies,
         bytes,
         failures,
+        bytes_per_s: heals.rate.bytes(now),
+        left_ms: heals.rate.left((wanting + moving) as u64, now).map(millis),
     }
 }
 

@@ -63,6 +63,7 @@ fn minions_that_die_for_good_are_replaced_by_the_others() {
             let seconds = watch.elapsed().as_secs_f64();
             let mebibytes = (healing.bytes - before.bytes) >> 20;
             let copies = healing.copies - before.copies;
+            assert!(healing.bytes_per_s > 0, "{healing:?}");
             println!(
                 "minion {minion}: {copies} copies, {mebibytes} MiB, whole after {seconds:.1} s"
             );
