@@ -28,17 +28,21 @@ pub struct Mount {
 impl Mount {
     /// Mounts at `point` and waits until it answers.
     pub fn new(name: &str, point: &Path, master: &str, options: &[&str], log: PathBuf) -> Mount {
+        let mut mount = Mount::to_be(name, point, master, options, log);
+        mount.start();
+        mount
+    }
+
+    /// A mount that is not started yet.
+    pub fn to_be(name: &str, point: &Path, master: &str, options: &[&str], log: PathBuf) -> Mount {
         fs::create_dir_all(point).expect("a mount point");
         let mut arguments: Vec<OsString> = vec![point.into(), "--master".into(), master.into()];
         arguments.extend(["--log-format", "json"].map(OsString::from));
         arguments.extend(options.iter().map(OsString::from));
-        let daemon = Daemon::new(name, "dfs-fuse", arguments, log);
-        let mut mount = Mount {
+        Mount {
             point: point.to_path_buf(),
-            daemon,
-        };
-        mount.start();
-        mount
+            daemon: Daemon::new(name, "dfs-fuse", arguments, log),
+        }
     }
 
     /// Starts it, and waits until it answers. A dead mount point in its place is its own to clear.

@@ -34,6 +34,7 @@ pub fn binary(name: &str) -> PathBuf {
 pub struct Daemon {
     name: String,
     program: PathBuf,
+    before: Vec<OsString>,
     arguments: Vec<OsString>,
     log: PathBuf,
     child: Option<Child>,
@@ -45,6 +46,7 @@ impl Daemon {
         Daemon {
             name: name.to_owned(),
             program: binary(program),
+            before: Vec::new(),
             arguments,
             log,
             child: None,
@@ -61,11 +63,19 @@ impl Daemon {
         &mut self.arguments
     }
 
+    /// Changes the words that stand before it at the next start: a command that becomes it.
+    pub fn before(&mut self) -> &mut Vec<OsString> {
+        &mut self.before
+    }
+
     /// Starts it. It must not run.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env("RUST_BACKTRACE", "1");
+        let program = [self.program.clone().into_os_string()];
+        let mut words = self.before.iter().chain(&program).chain(&self.arguments);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
+        command.env("RUST_BACKTRACE", "1");
         let child = launcher::spawn(command, &self.log)
             .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         self.child = Some(child);

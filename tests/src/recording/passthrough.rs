@@ -5,8 +5,8 @@ use super::history::{Event, History};
 use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
     Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow,
-    WriteFlags,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
+    TimeOrNow, WriteFlags,
 };
 use std::{
     collections::HashMap,
@@ -477,6 +477,16 @@ impl Filesystem for Passthrough {
                     }
                 }
                 reply.ok();
+            }
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        match crate::kernel::statfs(&self.below) {
+            Ok((free, total, _)) => {
+                let (total, free) = (total / 4096, free / 4096);
+                reply.statfs(total, free, free, 1 << 20, 1 << 20, 4096, 255, 4096);
             }
             Err(error) => reply.error(errno(&error)),
         }

@@ -134,10 +134,10 @@ const FLOORS: &[(&str, Floors)] = &[
             (
                 4,
                 &[
+                    "recording",
                     "admin",
                     "ledger",
                     "mount",
-                    "recording",
                     "space",
                     "stall",
                     "tree",

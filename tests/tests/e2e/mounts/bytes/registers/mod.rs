@@ -5,17 +5,18 @@
 //! page cache promises of a read on a local disk too; a read that passes by the page cache, and any read
 //! of a file that was renamed into place, must find one version from the first byte to the last.
 
+mod judge;
+mod parted;
 mod versions;
 
 use dfs_tests::{
     cluster::{Cluster, Shape},
     kernel, long,
-    registers::{Deed, Operation, Value, check},
+    registers::{Deed, Operation, Value},
     wait::{self, Stopwatch},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
-    collections::HashMap,
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -27,7 +28,7 @@ use std::{
     thread,
     time::Duration,
 };
-use versions::{ABSENT, ALL, IN_PLACE, PAGE, REPLACED, Register, content, is_mixed, parts, values};
+use versions::{ALL, IN_PLACE, PAGE, REPLACED, Register, content, values};
 
 /// What the registers hold at first.
 const FIRST: Value = 1;
@@ -82,6 +83,12 @@ struct Player {
     wrong: Vec<String>,
     /// Opens of a file that was not there any more.
     stale: usize,
+    /// The write that is under way: register, start, how, value.
+    begun: Option<(usize, u64, &'static str, Value)>,
+    /// Operations that failed, where they may.
+    failed: usize,
+    /// The longest operation.
+    longest: Duration,
 }
 
 impl Player {
@@ -113,19 +120,42 @@ impl Player {
         self.history.extend(pages);
     }
 
+    /// A write that nobody has answered may be done at any time, or never.
+    fn perhaps_wrote(&mut self) {
+        let Some((register, start, how, value)) = self.begun.take() else {
+            return;
+        };
+        let before = self.history.len();
+        self.wrote(register, (start, start), how, value);
+        for (_, _, one) in &mut self.history[before..] {
+            one.end = None;
+        }
+    }
+
     fn wrote(&mut self, register: usize, span: (u64, u64), how: &str, value: Value) {
+        self.begun = None;
         let pages = self.registers[register].bytes.div_ceil(PAGE);
         self.note(register, span, how, &vec![Deed::Write(value); pages]);
     }
 
-    /// One operation; an error is wrong.
-    fn step_or_note(&mut self) {
+    /// One operation; an error is wrong, unless it is one that may come while something is cut off.
+    fn step_or_note(&mut self, may_fail: bool) {
         let start = self.now();
-        let Err(error) = self.step() else { return };
+        let outcome = self.step();
+        let took = Duration::from_nanos(self.now() - start);
+        self.longest = self.longest.max(took);
+        let Err(error) = outcome else { return };
+        self.perhaps_wrote();
         // Names that others replace faster than they can be opened: the open has done nothing, and
         // docs/semantics.md allows it.
         if error.raw_os_error() == Some(libc::ESTALE) {
             self.stale += 1;
+        } else if may_fail {
+            self.failed += 1;
+            for register in 0..self.registers.len() {
+                // A handle that lost its session fails until it is closed; the next may fail, too.
+                let _ = self.hold(register);
+            }
         } else {
             let name = &self.name;
             let what = format!("{name}: what it began at {start} ns failed: {error}");
@@ -162,6 +192,7 @@ impl Player {
             Seen::FromClose => opened,
             Seen::FromWrite => self.now(),
         };
+        self.begun = Some((register, start, "write in place", value));
         self.write_and_close(register, file, &content)
             .map(|end| self.wrote(register, (start, end), "write in place", value))
     }
@@ -184,11 +215,12 @@ impl Player {
     fn write_through_held(&mut self, register: usize) -> io::Result<()> {
         let (value, content) = self.next_value(register);
         let start = self.now();
-        self.held[register].0.write_all_at(&content, 0)?;
         let how = match self.seen {
             Seen::FromClose => "write and fsync through a held file",
             Seen::FromWrite => "write through a held file",
         };
+        self.begun = Some((register, start, how, value));
+        self.held[register].0.write_all_at(&content, 0)?;
         if self.seen == Seen::FromClose {
             self.held[register].0.sync_all()?;
         }
@@ -207,6 +239,7 @@ impl Player {
         let new = self.mount.join(format!("new-{}/file", self.number));
         fs::write(&new, content)?;
         let start = self.now();
+        self.begun = Some((register, start, "rename over it", value));
         fs::rename(&new, self.path(register))?;
         self.wrote(register, (start, self.now()), "rename over it", value);
         Ok(())
@@ -316,14 +349,24 @@ impl Player {
     }
 }
 
-/// Players on every mount until `meanwhile` is over; what they did, checked.
-fn play(
-    cluster: &mut Cluster,
+/// What is played.
+#[derive(Clone, Copy)]
+struct Game {
     registers: &'static [Register],
     seen: Seen,
     seed: u64,
-    meanwhile: impl FnOnce(&mut Cluster),
-) {
+    /// Whether operations may fail, as when something is cut off.
+    may_fail: bool,
+}
+
+/// Players on every mount until `meanwhile` is over; what they did, checked. The longest operation.
+fn play(cluster: &mut Cluster, game: Game, meanwhile: impl FnOnce(&mut Cluster)) -> Duration {
+    let Game {
+        registers,
+        seen,
+        seed,
+        may_fail,
+    } = game;
     let mounts: Vec<PathBuf> = cluster.mounts.iter().map(|m| m.path().into()).collect();
     for register in registers {
         let file = file_of(&mounts[0], *register);
@@ -356,6 +399,9 @@ fn play(
                 mixtures: Vec::new(),
                 wrong: Vec::new(),
                 stale: 0,
+                begun: None,
+                failed: 0,
+                longest: Duration::ZERO,
             };
             for register in 0..registers.len() {
                 player.hold(register).expect("opens");
@@ -363,7 +409,7 @@ fn play(
             let over = over.clone();
             thread::spawn(move || {
                 while !over.load(Ordering::SeqCst) {
-                    player.step_or_note();
+                    player.step_or_note(may_fail);
                 }
                 player.held.clear();
                 player
@@ -375,116 +421,7 @@ fn play(
     let players = players
         .into_iter()
         .map(|player| player.join().expect("ends"));
-    judge(registers, players.collect());
-}
-
-fn mount_of(by: &str) -> Option<String> {
-    by.split(" thread").next().map(str::to_owned)
-}
-
-/// Whether writes that were under way on the same mount explain what was read: the kernel locks no page
-/// for a read of bytes that it has.
-fn explain(
-    mixture: &Mixture,
-    register: Register,
-    history: &[(usize, usize, Operation)],
-) -> Result<(), String> {
-    let writes = history.iter().filter_map(|(of, page, one)| match one.deed {
-        Deed::Write(value) if (*of, *page) == (mixture.register, 0) => Some((value, one)),
-        _ => None,
-    });
-    let (start, end) = mixture.span;
-    let is_begun = |one: &Operation| {
-        mount_of(&one.by) == mount_of(&mixture.by)
-            && one.start <= end
-            && one.end.is_none_or(|ended| ended >= start)
-    };
-    let writes: Vec<(Value, &Operation)> = writes.collect();
-    let begun = writes.iter().filter(|(_, one)| is_begun(one));
-    let begun: Vec<Value> = begun.map(|(value, _)| *value).collect();
-    let all: Vec<Value> = writes
-        .iter()
-        .map(|(value, _)| *value)
-        .chain([FIRST])
-        .collect();
-    match is_mixed(&mixture.found, register, &begun, &all) {
-        true => Ok(()),
-        false => {
-            let (what, parts) = (&mixture.what, parts(&mixture.found, &all));
-            Err(format!("{what}: {parts}; under way here: {begun:x?}"))
-        }
-    }
-}
-
-/// Without reads of a write by the same mount that was still under way: the kernel puts bytes into the
-/// page cache before it passes them on, so that readers on that mount can be ahead of all others, and
-/// nobody can change that from outside of the kernel (docs/semantics.md).
-fn without_early_sights(operations: &[Operation]) -> Vec<Operation> {
-    let mount = |one: &Operation| mount_of(&one.by);
-    let writes = operations.iter().filter_map(|one| match one.deed {
-        Deed::Write(value) if value != ABSENT => Some((value, one)),
-        _ => None,
-    });
-    let writes: HashMap<Value, &Operation> = writes.collect();
-    let is_early = |one: &&Operation| match one.deed {
-        Deed::Read(value) => writes.get(&value).is_some_and(|write| {
-            mount(write) == mount(one) && write.end.is_none_or(|end| one.start < end)
-        }),
-        Deed::Write(_) => false,
-    };
-    let kept = operations.iter().filter(|one| !is_early(one));
-    kept.cloned().collect()
-}
-
-/// Findings that are told of each kind.
-const TOLD: usize = 5;
-
-fn judge(registers: &[Register], players: Vec<Player>) {
-    let mut wrong: Vec<String> = Vec::new();
-    let mut history: Vec<(usize, usize, Operation)> = Vec::new();
-    let mut mixtures: Vec<Mixture> = Vec::new();
-    let mut stale = 0;
-    for mut player in players {
-        stale += player.stale;
-        history.append(&mut player.history);
-        wrong.append(&mut player.wrong);
-        mixtures.append(&mut player.mixtures);
-    }
-    for mixture in &mixtures {
-        wrong.extend(explain(mixture, registers[mixture.register], &history).err());
-    }
-    let torn = wrong.len();
-    wrong.truncate(TOLD);
-    let (mut broken, mut early) = (0, 0);
-    for (number, register) in registers.iter().enumerate() {
-        for page in 0..register.bytes.div_ceil(PAGE) {
-            let of_it = history
-                .iter()
-                .filter(|(r, p, _)| (*r, *p) == (number, page));
-            let of_it: Vec<Operation> = of_it.map(|(_, _, one)| one.clone()).collect();
-            if check(FIRST, &of_it).is_ok() {
-                continue;
-            }
-            match check(FIRST, &without_early_sights(&of_it)) {
-                Ok(()) => early += 1,
-                Err(why) => {
-                    broken += 1;
-                    wrong.push(format!("{}, page {page}: {why}", register.name));
-                }
-            }
-        }
-    }
-    let steps = history.iter().filter(|(_, page, _)| *page == 0).count();
-    println!(
-        "{steps} operations, {stale} stale, {torn} wrong by themselves, {} read while they were \
-         written, {broken} pages with no explanation, {early} with one but for early sights of own \
-         writes",
-        mixtures.len()
-    );
-    wrong.truncate(2 * TOLD);
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(steps > 100, "only {steps} operations were done");
-    assert!(stale * 50 < steps, "{stale} opens were stale");
+    judge::judge(registers, players.collect())
 }
 
 fn cluster(mounts: usize) -> Cluster {
@@ -499,9 +436,13 @@ fn play_for_a_while(registers: &'static [Register], seen: Seen) {
     for mounts in [2, 3] {
         let mut cluster = cluster(mounts);
         let lasts = Duration::from_secs(if long() { 60 } else { 4 });
-        play(&mut cluster, registers, seen, mounts as u64, |_| {
-            wait::last(lasts);
-        });
+        let game = Game {
+            registers,
+            seen,
+            seed: mounts as u64,
+            may_fail: false,
+        };
+        play(&mut cluster, game, |_| wait::last(lasts));
         cluster.end();
     }
 }
@@ -509,7 +450,13 @@ fn play_for_a_while(registers: &'static [Register], seen: Seen) {
 fn play_over_restarts(registers: &'static [Register], seen: Seen) {
     let mut cluster = cluster(3);
     cluster.announce(&[""]);
-    play(&mut cluster, registers, seen, 9, |cluster| {
+    let game = Game {
+        registers,
+        seen,
+        seed: 9,
+        may_fail: false,
+    };
+    play(&mut cluster, game, |cluster| {
         for _ in 0..if long() { 30 } else { 3 } {
             wait::last(Duration::from_millis(1500));
             cluster.restart_master();

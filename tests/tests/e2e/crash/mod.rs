@@ -1,5 +1,7 @@
 //! kill -9 of every daemon and the mount, in any order: what was acknowledged is there, whole.
 
+mod power;
+
 use dfs_tests::{
     cluster::Cluster,
     ledger::{Acknowledge, Scribe},

@@ -3,16 +3,24 @@
 //! Each daemon can be killed, frozen and started again on the address it had. When a test ends
 //! well, what the daemons said is read: WARN and ERROR lines that were not announced fail it.
 
+mod hosts;
+
+pub use hosts::Host;
+
 use crate::{
     admin, kernel, logs,
     mount::Mount,
     process::{Daemon, binary},
+    recording::{Recording, Replay},
     shell,
     space::Folder,
     wait,
 };
 use dfs_proto::service::Status;
+use hosts::Hosts;
+use rand::rngs::StdRng;
 use std::{
+    collections::HashMap,
     ffi::OsString,
     fs,
     os::linux::fs::MetadataExt,
@@ -44,6 +52,10 @@ pub struct Shape {
     pub mounts: usize,
     /// Whether it stands beside another cluster of the same test.
     pub beside: bool,
+    /// Whether each process has a host of its own.
+    pub hosts: bool,
+    /// Whether what daemons do to their disks is recorded, so that the power can be cut.
+    pub recorded: bool,
     /// Mebibytes of a small disk of its own for the master.
     pub master_disk: Option<u64>,
     /// Mebibytes of a small disk of its own for each minion.
@@ -60,6 +72,8 @@ impl Default for Shape {
             mount: Vec::new(),
             mounts: 1,
             beside: false,
+            hosts: false,
+            recorded: false,
             master_disk: None,
             minion_disk: None,
         }
@@ -78,6 +92,10 @@ pub struct Cluster {
     shape: Shape,
     announced: Vec<String>,
     disks: Vec<crate::space::SmallDisk>,
+    recordings: HashMap<PathBuf, Recording>,
+    network: Option<Hosts>,
+    /// The hosts by the names of their daemons.
+    hosts: HashMap<String, Host>,
     folder: Folder,
     _turn: Option<MutexGuard<'static, ()>>,
 }
@@ -97,7 +115,13 @@ impl Cluster {
         if let Some(mebibytes) = shape.master_disk {
             disks.push(crate::space::SmallDisk::new(&master_data, mebibytes));
         }
-        let mut master = master(&folder, &shape);
+        let mut recordings = HashMap::new();
+        if shape.recorded {
+            recordings.insert(master_data.clone(), record(&master_data));
+        }
+        let mut network = shape.hosts.then(Hosts::new);
+        let host = network.as_mut().map(Hosts::add);
+        let mut master = master(&folder, &shape, host.as_ref());
         start(&mut master, &master_data);
         let address = keep_address(&mut master, &master_data);
         let mut cluster = Cluster {
@@ -108,6 +132,12 @@ impl Cluster {
             shape,
             announced: Vec::new(),
             disks,
+            recordings,
+            network,
+            hosts: host
+                .map(|host| ("master".to_owned(), host))
+                .into_iter()
+                .collect(),
             folder,
             _turn: turn,
         };
@@ -159,12 +189,18 @@ impl Cluster {
             self.disks
                 .push(crate::space::SmallDisk::new(&data, mebibytes));
         }
-        let mut arguments = daemon_arguments(&data);
+        if self.shape.recorded {
+            self.recordings.insert(data.clone(), record(&data));
+        }
+        let name = format!("minion-{number}");
+        let host = self.new_host(&name);
+        let mut arguments = daemon_arguments(&data, &self.shape, host.as_ref());
         arguments.extend(["--master", &self.address].map(OsString::from));
         arguments.extend(["--host".into(), format!("host-{number}").into()]);
         arguments.extend(self.shape.minion.iter().map(OsString::from));
-        let log = self.log(&format!("minion-{number}"));
-        let mut minion = Daemon::new(&format!("minion-{number}"), "dfs-minion", arguments, log);
+        let log = self.log(&name);
+        let mut minion = Daemon::new(&name, "dfs-minion", arguments, log);
+        run_on(&mut minion, host.as_ref());
         start(&mut minion, &data);
         keep_address(&mut minion, &data);
         self.minions.push(minion);
@@ -173,11 +209,26 @@ impl Cluster {
     /// Mounts once more.
     pub fn add_mount(&mut self) {
         let name = format!("mount-{}", self.mounts.len() + 1);
+        let host = self.new_host(&name);
         let point = self.folder.path().join(&name);
         let options: Vec<&str> = self.shape.mount.iter().map(String::as_str).collect();
         let log = self.log(&name);
-        self.mounts
-            .push(Mount::new(&name, &point, &self.address, &options, log));
+        let mut mount = Mount::to_be(&name, &point, &self.address, &options, log);
+        run_on(mount.daemon(), host.as_ref());
+        mount.start();
+        self.mounts.push(mount);
+    }
+
+    fn new_host(&mut self, name: &str) -> Option<Host> {
+        let host = self.network.as_mut().map(Hosts::add)?;
+        self.hosts.insert(name.to_owned(), host.clone());
+        Some(host)
+    }
+
+    /// The host of a daemon, in a cluster that has them.
+    pub fn host(&self, daemon: &str) -> &Host {
+        let host = self.hosts.get(daemon);
+        host.unwrap_or_else(|| panic!("{daemon} has no host of its own"))
     }
 
     /// Waits until the master counts every minion as alive.
@@ -224,6 +275,33 @@ impl Cluster {
     pub fn start_minion(&mut self, minion: usize) {
         let data = self.minion_data(minion);
         start(&mut self.minions[minion], &data);
+    }
+
+    /// The power goes everywhere: nothing runs any more, and disks have what was synced, and of the
+    /// rest any part. The mounts go first: what daemons do after that nobody has heard of.
+    pub fn cut_power(&mut self, random: &mut StdRng) {
+        self.mounts.iter_mut().for_each(Mount::kill);
+        self.cut_power_of_master(random);
+        self.minions.iter_mut().for_each(Daemon::kill);
+        for minion in 0..self.minions.len() {
+            self.lay_out(&self.minion_data(minion), random);
+        }
+    }
+
+    /// The power of the master goes.
+    pub fn cut_power_of_master(&mut self, random: &mut StdRng) {
+        self.master.kill();
+        self.lay_out(&self.master_data(), random);
+    }
+
+    /// What a disk could hold takes the place of its recording.
+    fn lay_out(&mut self, data: &Path, random: &mut StdRng) {
+        let recording = self.recordings.remove(data).expect("it is recorded");
+        let mut replay = Replay::new(recording.end());
+        while replay.step().is_some() {}
+        replay
+            .cut(random, data)
+            .expect("the local file system works");
     }
 
     /// Lines with this in them may be WARN or ERROR in this test.
@@ -299,8 +377,12 @@ impl Drop for Cluster {
     }
 }
 
-fn master(folder: &Folder, shape: &Shape) -> Daemon {
-    let mut arguments = daemon_arguments(&folder.path().join("master"));
+fn record(data: &Path) -> Recording {
+    Recording::start(&data.with_extension("below"), data).expect("root may mount")
+}
+
+fn master(folder: &Folder, shape: &Shape, host: Option<&Host>) -> Daemon {
+    let mut arguments = daemon_arguments(&folder.path().join("master"), shape, host);
     arguments.extend(["--copies".into(), shape.copies.to_string().into()]);
     if !shape
         .master
@@ -310,17 +392,25 @@ fn master(folder: &Folder, shape: &Shape) -> Daemon {
         arguments.push("--reserve-mib=16".into());
     }
     arguments.extend(shape.master.iter().map(OsString::from));
-    Daemon::new(
-        "master",
-        "dfs-master",
-        arguments,
-        folder.path().join("master.log"),
-    )
+    let log = folder.path().join("master.log");
+    let mut master = Daemon::new("master", "dfs-master", arguments, log);
+    run_on(&mut master, host);
+    master
 }
 
-fn daemon_arguments(data: &Path) -> Vec<OsString> {
+fn run_on(daemon: &mut Daemon, host: Option<&Host>) {
+    let words = host.map(Host::runs).into_iter().flatten();
+    *daemon.before() = words.map(OsString::from).collect();
+}
+
+fn daemon_arguments(data: &Path, shape: &Shape, host: Option<&Host>) -> Vec<OsString> {
+    let listen = format!("{}:0", host.map_or("127.0.0.1", Host::address));
     let mut arguments: Vec<OsString> = vec!["--data".into(), data.into()];
-    arguments.extend(["--listen", "127.0.0.1:0", "--log-format", "json"].map(OsString::from));
+    arguments.extend(["--listen", &listen, "--log-format", "json"].map(OsString::from));
+    if shape.recorded {
+        // A recording has no sockets.
+        arguments.extend(["--socket", "none"].map(OsString::from));
+    }
     arguments
 }
 
@@ -344,7 +434,7 @@ fn address_in(data: &Path) -> Option<String> {
 fn keep_address(daemon: &mut Daemon, data: &Path) -> String {
     let address = address_in(data).expect("it serves");
     for argument in daemon.arguments() {
-        if *argument == "127.0.0.1:0" {
+        if argument.as_encoded_bytes().ends_with(b":0") {
             *argument = OsString::from(&address);
         }
     }
