@@ -1,7 +1,7 @@
 //! The program `dfs-fuse`: settings, logs, the mount, an exit code.
 
 use dfs_fuse::{Settings, mount};
-use dfs_host::{clock::SystemClock, runtime, settings, signals};
+use dfs_host::{clock::SystemClock, limits, runtime, settings, signals};
 use std::{process::ExitCode, sync::Arc};
 use tikv_jemallocator::Jemalloc;
 
@@ -12,6 +12,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 fn main() -> ExitCode {
     let settings: Settings = settings::load();
     settings.logs.init();
+    limits::open_files();
     let runtime = match runtime::runtime(settings.task_threads) {
         Ok(runtime) => runtime,
         Err(error) => {

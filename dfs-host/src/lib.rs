@@ -7,6 +7,7 @@ pub mod board;
 pub mod clock;
 pub mod disk;
 pub mod folder;
+pub mod limits;
 pub mod logs;
 pub mod notify;
 pub mod runtime;

@@ -1,6 +1,6 @@
 //! The program `dfs-master`: settings, logs, the daemon, an exit code.
 
-use dfs_host::{clock::SystemClock, settings, signals};
+use dfs_host::{clock::SystemClock, limits, settings, signals};
 use dfs_master::{config::Settings, daemon, recover};
 use std::{process::ExitCode, sync::Arc};
 use tikv_jemallocator::Jemalloc;
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     }
     let settings: Settings = settings::load();
     settings.logs.init();
+    limits::open_files();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,6 +1,6 @@
 //! The program `dfs-minion`: settings, logs, the daemon, an exit code.
 
-use dfs_host::{clock::SystemClock, notify, runtime, settings, signals};
+use dfs_host::{clock::SystemClock, limits, notify, runtime, settings, signals};
 use dfs_minion::{daemon, settings::Settings};
 use std::{process::ExitCode, sync::Arc};
 use tikv_jemallocator::Jemalloc;
@@ -12,6 +12,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 fn main() -> ExitCode {
     let settings: Settings = settings::load();
     settings.logs.init();
+    limits::open_files();
     let runtime = match runtime::runtime(settings.threads) {
         Ok(runtime) => runtime,
         Err(error) => {

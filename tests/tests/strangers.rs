@@ -1,6 +1,7 @@
 //! Strangers at the listeners of real daemons: whatever they say or do not say, the daemons live,
 //! their memory is bounded, and others are served meanwhile.
 
+use dfs_host::limits;
 use dfs_hostile::{Random, mutated};
 use dfs_proto::checksum::Crc32c;
 use dfs_tests::{
@@ -241,6 +242,53 @@ fn strangers(service: u8) {
     let daemon = daemon(&mut cluster, service);
     assert!(daemon.runs() && daemon.pid() == pid, "it died");
     serves(&address, service);
+    cluster.end();
+}
+
+/// What a link that asks nothing may cost a daemon: 41 KiB in a debug build, most of it room for
+/// answers.
+const IDLE_BYTES_MAX: u64 = 64 << 10;
+
+/// Links that are welcomed and ask nothing.
+fn idle(address: &str, service: u8, count: usize) -> Vec<TcpStream> {
+    let hello = greeting(1, service);
+    let link = |_| {
+        let mut link = connect(address);
+        link.write_all(&hello).expect("takes a greeting");
+        let mut welcome = [0; 16];
+        link.read_exact(&mut welcome).expect("an answer");
+        assert_eq!(welcome[6], 2, "no welcome: {welcome:02x?}");
+        link
+    };
+    (0..count).map(link).collect()
+}
+
+#[test]
+fn very_many_links_are_held_while_others_are_served() {
+    limits::open_files();
+    let (minions, copies) = (1, 1);
+    let mut cluster = Cluster::of(Shape {
+        minions,
+        copies,
+        ..Shape::default()
+    });
+    let count = if long() { 10_000 } else { 2_000 };
+    let meter = Meter::start(cluster.path());
+    for service in [MASTER, MINION] {
+        let address = address_of(&cluster, service);
+        let before = daemon(&mut cluster, service).memory();
+        let links = idle(&address, service, count);
+        serves(&address, service);
+        let after = daemon(&mut cluster, service).memory();
+        println!("{count} links: memory of {before} bytes became {after}");
+        let most = before + count as u64 * IDLE_BYTES_MAX + (16 << 20);
+        assert!(after < most, "{before} became {after}");
+        drop(links);
+    }
+    let stalls = meter.end();
+    assert!(stalls.errors.is_empty(), "{:?}", stalls.errors);
+    assert!(stalls.rounds > 3, "{} rounds", stalls.rounds);
+    assert!(stalls.longest < Duration::from_secs(10), "{stalls:?}");
     cluster.end();
 }
 

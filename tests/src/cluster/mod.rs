@@ -241,6 +241,18 @@ impl Cluster {
         admin::status(&self.address).expect("a healthy master answers")
     }
 
+    /// Bytes that blocks take on the disks of all minions.
+    pub fn taken(&self) -> u64 {
+        let folders = (0..self.minions.len()).map(|minion| self.minion_data(minion).join("blocks"));
+        let files = folders.flat_map(|folder| fs::read_dir(folder).expect("a folder"));
+        // What is removed meanwhile takes nothing.
+        let bytes = files.map(|file| {
+            file.and_then(|file| file.metadata())
+                .map_or(0, |m| m.st_blocks() * 512)
+        });
+        bytes.sum()
+    }
+
     /// Waits until the master was told of all that was read through a mount so far.
     pub fn wait_accesses_told(&self, mount: usize) {
         // What is read last and has the highest number is told last.

@@ -5,6 +5,7 @@ mod crash;
 mod down;
 mod healing;
 mod holes;
+mod load;
 mod lone;
 mod mounts;
 mod names;

@@ -4,36 +4,16 @@ use dfs_tests::{cluster::Cluster, kernel, long, pattern, shell, wait};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use std::{
     fs::{self, File, OpenOptions},
-    io,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     time::Duration,
 };
 
-/// Bytes that the files in a folder take of their disk.
-fn taken(folder: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder)? {
-        // What is removed meanwhile takes nothing.
-        bytes += entry?.metadata().map_or(0, |there| there.blocks() * 512);
-    }
-    Ok(bytes)
-}
-
-/// Bytes that blocks take on all minions.
-fn used(cluster: &Cluster) -> u64 {
-    let minions = 0..cluster.minions.len();
-    let folders = minions.map(|minion| cluster.minion_data(minion).join("blocks"));
-    folders
-        .map(|folder| taken(&folder).expect("a folder"))
-        .sum()
-}
-
 /// Waits until the minions take at most so many bytes.
 fn wait_used(cluster: &Cluster, most: u64) {
     let patience = Duration::from_secs(90);
-    let came = wait::poll(patience, || (used(cluster) <= most).then_some(()));
-    let now = used(cluster);
+    let came = wait::poll(patience, || (cluster.taken() <= most).then_some(()));
+    let now = cluster.taken();
     assert!(
         came.is_some(),
         "minions take {now} bytes and should take {most}"
@@ -50,7 +30,7 @@ fn a_hole_in_a_large_file_comes_back_on_the_minions() {
     pattern::write(&path, 1, 100 << 20).expect("is written");
     let file = OpenOptions::new().write(true).open(&path).expect("opens");
     file.sync_all().expect("is synced");
-    let before = used(&cluster);
+    let before = cluster.taken();
     assert!(before >= COPIES * (100 << 20), "{before}");
 
     let (at, len) = (8 << 20, 40 << 20);
@@ -79,7 +59,7 @@ fn a_hole_in_a_large_file_comes_back_on_the_minions() {
         }
         assert!(bytes == right, "wrong bytes at {offset}");
     }
-    assert!(used(&cluster) < before);
+    assert!(cluster.taken() < before);
     cluster.announce(&[""]);
     cluster.end();
 }
@@ -169,7 +149,7 @@ fn a_file_overwritten_at_random_does_not_grow_beyond_its_size_and_a_half() {
             more += pages.overwrite();
         }
         written += more;
-        most = most.max(used(&cluster));
+        most = most.max(cluster.taken());
         let before = pages.file.metadata().expect("is there");
         assert_eq!(before.len(), SIZE);
     }

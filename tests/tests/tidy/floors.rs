@@ -47,8 +47,8 @@ const FLOORS: &[(&str, Floors)] = &[
             (
                 0,
                 &[
-                    "clock", "disk", "settings", "logs", "notify", "runtime", "signals", "folder",
-                    "threads",
+                    "clock", "disk", "limits", "settings", "logs", "notify", "runtime", "signals",
+                    "folder", "threads",
                 ],
             ),
             (1, &["board"]),
