@@ -1,5 +1,5 @@
 //! Measures appends and reads through a chain of three minions on this machine: each on a runtime
-//! of its own, on folders below the one named. `measure DIR [tcp] [stream] [small]`
+//! of its own, on folders below the one named. `store_speed DIR [tcp] [stream] [small]`
 
 #[path = "../tests/common/mod.rs"]
 #[expect(unreachable_pub, dead_code, reason = "shared by two programs")]

@@ -1,4 +1,4 @@
-//! What the client costs against a running cluster, without a mount: `measure ADDRESS`.
+//! What the client costs against a running cluster, without a mount: `client_speed ADDRESS`.
 //!
 //! Prints one line per workload. Figures of a busy machine are lower bounds.
 
