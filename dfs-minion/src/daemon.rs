@@ -300,6 +300,7 @@ impl Parts {
             shelf: Arc::clone(&self.shelf),
             control: Pool::new(self.pools.clone()),
             pace: Arc::clone(&self.pace),
+            scrub_period: settings.scrub_period,
             master,
         };
         let talk = Talk {

@@ -409,6 +409,40 @@ impl Copy {
         Ok(())
     }
 
+    /// Reads all of it again: what has rotted since it came is known afterwards.
+    pub(crate) fn verify(&mut self) -> io::Result<()> {
+        let mut again = Copy::of(Arc::clone(&self.disk), self.manifest);
+        let mut damage = again.look()?.err();
+        if damage.is_none() && (again.chain, again.index) != (self.chain, self.index) {
+            damage = Some("the end of the log is damaged".to_owned());
+        }
+        if damage.is_none() && !self.is_snapshot_whole()? {
+            let name = snapshot_name(self.manifest.snapshot);
+            damage = Some(format!("{name} does not match its checksum"));
+        }
+        if let Some(damage) = damage {
+            tracing::warn!("the keepsake has rotted: {damage}; it is begun anew");
+            self.damage = Some(damage);
+        }
+        Ok(())
+    }
+
+    fn is_snapshot_whole(&self) -> io::Result<bool> {
+        if self.manifest.snapshot == 0 {
+            return Ok(true);
+        }
+        let (mut sum, mut at) = (SelfSummed::default(), 0);
+        while at < self.manifest.snapshot_bytes {
+            let bytes = self.read(KeepsakeFile::Snapshot, at)?;
+            if bytes.is_empty() {
+                return Ok(false);
+            }
+            sum.take(&bytes);
+            at += bytes.len() as u64;
+        }
+        Ok(sum.is_whole())
+    }
+
     /// Whether something is not durable yet.
     pub(crate) fn is_unsynced(&self) -> bool {
         self.unsynced

@@ -214,3 +214,25 @@ fn damage_is_told_from_a_torn_tail() {
     assert!(why.starts_with("keepsake/00000001.seg at byte 64"), "{why}");
     assert_eq!(damaged.kept(), None);
 }
+
+#[test]
+fn what_rots_later_is_found_when_it_is_read_again() {
+    let last = segments()[2].len() as u64;
+    for (name, offset) in [
+        ("keepsake/00000002.seg", 70),
+        ("keepsake/00000003.seg", last - 10),
+        ("keepsake/snapshot-0000000000000003", 500),
+    ] {
+        let disk = disk();
+        let mut copy = begin(&disk, 3);
+        send(&mut copy, 5000);
+        snapshot(&mut copy, 3, 1, false);
+        copy.verify().expect("the disk works");
+        assert!(copy.kept().is_some(), "all is right");
+        disk.flip(name, offset, 1).expect("there");
+        copy.verify().expect("the disk works");
+        let (_, why) = copy.identity();
+        assert!(copy.kept().is_none(), "{name} has rotted");
+        why.expect("it is told");
+    }
+}

@@ -51,6 +51,8 @@ pub(crate) struct Follower {
     pub(crate) control: Pool<ControlClient>,
     /// Snapshots are work that nobody waits for.
     pub(crate) pace: Arc<Pace>,
+    /// How often all that is kept is read again.
+    pub(crate) scrub_period: Duration,
     /// Who registered this minion, as it changes.
     pub(crate) master: watch::Receiver<Option<Master>>,
 }
@@ -58,7 +60,7 @@ pub(crate) struct Follower {
 impl Follower {
     /// Follows whichever master there is. Never ends.
     pub(crate) async fn run(mut self) {
-        let mut synced = Instant::now();
+        let (mut synced, mut verified) = (Instant::now(), Instant::now());
         let mut replaced = 0;
         loop {
             let Some(master) = self.registered().await else {
@@ -93,6 +95,13 @@ impl Follower {
                     self.shelf.fail(&why);
                 }
                 synced = Instant::now();
+            }
+            if verified.elapsed() >= self.scrub_period {
+                let shelf = Arc::clone(&self.shelf);
+                if let Err(why) = blocking(move || shelf.verify()).await {
+                    self.shelf.fail(&why);
+                }
+                verified = Instant::now();
             }
             sleep(pause).await;
         }

@@ -167,6 +167,14 @@ impl Shelf {
         }
     }
 
+    /// Reads all of the keepsake again; what has rotted is begun anew.
+    pub(crate) fn verify(&self) -> io::Result<()> {
+        match &mut self.state.lock().copy {
+            Some(copy) => copy.verify(),
+            None => Ok(()),
+        }
+    }
+
     /// The disk of the keepsake failed: it is out of service, and the keepsake begun anew on another.
     pub(crate) fn fail(&self, why: &io::Error) {
         let mut state = self.state.lock();
