@@ -142,7 +142,7 @@ fn a_file_overwritten_at_random_does_not_grow_beyond_its_size_and_a_half() {
     while if long() {
         clock.elapsed() < patience
     } else {
-        written < 4 * SIZE
+        written < 3 * SIZE
     } {
         let mut more = 0;
         while more < SIZE / 4 {

@@ -101,7 +101,7 @@ fn what_was_synced_survives_a_power_cut_of_everything() {
     if !is_root() {
         return;
     }
-    for round in 0..if long() { 200 } else { 3 } {
+    for round in 0..if long() { 200 } else { 2 } {
         let mut random = StdRng::seed_from_u64(round);
         let mut cluster = cluster();
         let mut scribes = scribes(&cluster, round);
