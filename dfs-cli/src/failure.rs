@@ -76,7 +76,8 @@ pub(crate) enum Failure {
     /// It is in use.
     #[error(
         "{} is in use{who}; leave it, or detach it from the tree anyway with \
-         `dfs umount --lazy`, or cut them off with `dfs umount --force`", .dir.display()
+         `dfs umount --lazy`, or cut them off with \
+         `dfs umount --force`: what was not sent is lost then", .dir.display()
     )]
     Busy {
         /// The mount.

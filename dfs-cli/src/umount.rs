@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     mounts::{
         self, Mount,
-        daemon::{daemon_of, frozen, processes, serves},
+        daemon::{frozen, lives, processes},
     },
 };
 use std::{
@@ -33,7 +33,7 @@ const FORCED_END: Duration = Duration::from_secs(2);
 pub(crate) async fn run(args: &args::Umount) -> Result<(), Failure> {
     let mount = mount(&args.dir)?;
     let dir = &mount.point;
-    let daemon = daemon_of(dir);
+    let daemon = mounts::ask(&mount).await.pid();
     if args.force {
         cut_off(&mount)?;
         detach(dir, true).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: &args::Umount) -> Result<(), Failure> {
     if frozen(pid) {
         return Ok(());
     }
-    match timeout(args.timeout, gone(pid, dir)).await {
+    match timeout(args.timeout, gone(pid)).await {
         Ok(()) => Ok(()),
         Err(_) => Err(Failure::StillFlushing {
             dir: dir.clone(),
@@ -82,33 +82,42 @@ fn mount(dir: &Path) -> Result<Mount, Failure> {
 
 /// Has all calls that wait for the mount fail, and all that come.
 fn cut_off(mount: &Mount) -> Result<(), Failure> {
-    let knob = mount.connection().join("abort");
-    fs::write(&knob, "1").map_err(|error| Failure::CannotUmount {
+    let refused = |why: String| Failure::CannotUmount {
         dir: mount.point.clone(),
-        why: match error.kind() {
-            io::ErrorKind::PermissionDenied => format!("{}: only root may", knob.display()),
-            _ => format!("{}: {error}", knob.display()),
-        },
-    })
+        why,
+    };
+    if mount.root != Path::new("/") {
+        let why =
+            "it shows a part of a mount, and --force would cut off all of that; leave --force away";
+        return Err(refused(why.to_owned()));
+    }
+    let knob = mount.connection().join("abort");
+    match fs::write(&knob, "1") {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(refused(format!("{}: only root may", knob.display())))
+        }
+        // Where the kernel does not show it, the end of the process does the same.
+        _ => Ok(()),
+    }
 }
 
 /// Waits until a daemon is gone.
-async fn gone(pid: u32, dir: &Path) {
+async fn gone(pid: u32) {
     let mut look = tokio::time::interval(LOOK_INTERVAL);
-    while serves(pid, dir) {
+    while lives(pid) {
         look.tick().await;
     }
 }
 
 /// Sees to it that a daemon that was cut off ends.
 async fn end(pid: u32, dir: &Path) -> Result<(), Failure> {
-    if !frozen(pid) && timeout(FORCED_END, gone(pid, dir)).await.is_ok() {
+    if !frozen(pid) && timeout(FORCED_END, gone(pid)).await.is_ok() {
         return Ok(());
     }
     let kill = Command::new("kill")
         .args(["-KILL", &pid.to_string()])
         .output();
-    match (kill, timeout(FORCED_END, gone(pid, dir)).await) {
+    match (kill, timeout(FORCED_END, gone(pid)).await) {
         (Ok(_), Ok(())) => Ok(()),
         _ => Err(Failure::StillFlushing {
             dir: dir.to_owned(),

@@ -171,7 +171,7 @@ async fn start_on(
     let bound: Vec<Address> = listeners.iter().map(Listener::address).collect();
     let addresses: Vec<String> = bound.iter().map(Address::to_string).collect();
     let parts = Parts::new(&settings, store, shelf, owner, seed);
-    let (talk, follower) = parts.talk(&settings, &bound)?;
+    let (talk, follower) = parts.talk(&settings, &bound, seed)?;
     let stop = shutdown.child_token();
     let mut serving = JoinSet::new();
     for listener in listeners {
@@ -288,6 +288,7 @@ impl Parts {
         &self,
         settings: &Settings,
         bound: &[Address],
+        seed: u64,
     ) -> Result<(Talk, Follower), DaemonError> {
         let masters: Result<Vec<Address>, _> = settings.master.iter().map(|m| m.parse()).collect();
         let masters = masters?;
@@ -296,11 +297,14 @@ impl Parts {
         }
         let host = settings.host.clone().unwrap_or_else(host_name);
         let (registered, master) = watch::channel(None);
+        let period = settings.scrub_period;
+        let part = u32::try_from(seed % 1000).expect("below a thousand");
         let follower = Follower {
             shelf: Arc::clone(&self.shelf),
             control: Pool::new(self.pools.clone()),
             pace: Arc::clone(&self.pace),
-            scrub_period: settings.scrub_period,
+            // Who is started again and again reads it all the same, and not all minions at once.
+            scrub: (period, period / 1000 * part),
             master,
         };
         let talk = Talk {

@@ -29,8 +29,14 @@ pub struct Pending {
     pub seconds: f64,
 }
 
-/// The name (in the abstract namespace of Unix sockets) that the mount with this device number,
-/// `major:minor`, listens at. It goes away with the process, however that ends.
-pub fn socket_name(device: &str) -> String {
-    format!("dfs/mount/{device}")
+/// How the names begin (in the abstract namespace of Unix sockets) that processes listen at which
+/// serve the mount with this device number, `major:minor`. The number of a mount that is gone is soon
+/// that of another, and its process may still be there.
+pub fn socket_names(device: &str) -> String {
+    format!("dfs/mount/{device}/")
+}
+
+/// The name that a process listens at. It goes away with the process, however that ends.
+pub fn socket_name(device: &str, pid: u32) -> String {
+    format!("{}{pid}", socket_names(device))
 }

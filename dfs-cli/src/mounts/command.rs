@@ -7,14 +7,14 @@ use super::{
 use crate::{
     args,
     failure::{Failure, machine},
-    text::{count, span},
+    text::{count, printable, span},
 };
 use dfs_proto::{
     id::InodeId,
     mount::{MountReport, Pending},
 };
 use serde_json::{Value, json};
-use std::{fmt::Write as _, io::Write, path::Path, time::Duration};
+use std::{fmt::Write as _, io::Write, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 /// Runs `dfs mounts`.
 pub(crate) async fn run(args: &args::Mounts, out: &mut dyn Write) -> Result<(), Failure> {
@@ -42,22 +42,36 @@ pub(crate) async fn run(args: &args::Mounts, out: &mut dyn Write) -> Result<(), 
 /// What of an inode waits in the mount at `point`, and what that mount waits for then, in sentences.
 pub(crate) async fn waiting(point: Option<&Path>, inode: InodeId) -> Vec<String> {
     let mounts = super::all().unwrap_or_default();
-    let mount = mounts.iter().find(|mount| Some(&*mount.point) == point);
-    let Some(mount) = mount else {
+    let mut mounts = mounts.iter().rev();
+    let Some(mount) = mounts.find(|mount| Some(&*mount.point) == point) else {
         return Vec::new();
     };
-    let State::Serves(report) = ask(mount).await else {
-        return Vec::new();
+    let report = match ask(mount).await {
+        State::Serves(report) => report,
+        State::Frozen { pid, .. } => {
+            return vec![format!("its mount stands still: process {pid} is stopped")];
+        }
+        State::Silent { pid, why, .. } => {
+            return vec![format!(
+                "what its mount (process {pid}) waits for is not known: {why}"
+            )];
+        }
+        State::Dead => return vec!["its mount is dead: no process serves it".to_owned()],
     };
     let of_it = report.requests.iter();
     let of_it = of_it.filter(|request| request.inode == Some(inode.0));
     let mut sentences: Vec<String> = of_it
-        .map(|request| format!("{} of it has waited for {}", request.what, age(request)))
+        .map(|request| {
+            let what = printable(request.what.as_bytes());
+            format!("{what} of it has waited for {}", age(request))
+        })
         .collect();
     if !sentences.is_empty() {
         let waits = report.waits.iter();
-        let waits =
-            waits.map(|wait| format!("the mount waits for {}, for {}", wait.what, age(wait)));
+        let waits = waits.map(|wait| {
+            let what = printable(wait.what.as_bytes());
+            format!("the mount waits for {what}, for {}", age(wait))
+        });
         sentences.extend(waits);
     }
     sentences
@@ -65,8 +79,8 @@ pub(crate) async fn waiting(point: Option<&Path>, inode: InodeId) -> Vec<String>
 
 /// A mount for people.
 fn said(mount: &Mount, state: &State) -> String {
-    let at = mount.point.display();
-    let master = mount.master.as_deref().unwrap_or_default();
+    let at = printable(mount.point.as_os_str().as_bytes());
+    let master = printable(mount.master.as_deref().unwrap_or_default().as_bytes());
     let mut text = format!("{at}  from {master}, ");
     match state {
         State::Serves(report) => {
@@ -116,7 +130,8 @@ fn queue(waiting: Option<u64>) -> String {
 fn serving(text: &mut String, report: &MountReport) {
     for request in &report.requests {
         let inode = request.inode.map(|inode| format!(" of inode {inode}"));
-        let (what, inode) = (&request.what, inode.unwrap_or_default());
+        let what = printable(request.what.as_bytes());
+        let inode = inode.unwrap_or_default();
         line(text, format_args!("  {what}{inode}, for {}", age(request)));
     }
     let told = report.requests.len() as u64;
@@ -130,7 +145,8 @@ fn serving(text: &mut String, report: &MountReport) {
         if i == 0 {
             line(text, format_args!("  it waits for"));
         }
-        line(text, format_args!("    {}, for {}", wait.what, age(wait)));
+        let what = printable(wait.what.as_bytes());
+        line(text, format_args!("    {what}, for {}", age(wait)));
     }
 }
 
@@ -182,6 +198,7 @@ mod tests {
             point: PathBuf::from("/mnt/dfs"),
             device: "0:41".to_owned(),
             root: PathBuf::from("/"),
+            user: Some(0),
             master: Some("a:7400".to_owned()),
         }
     }

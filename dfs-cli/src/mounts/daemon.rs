@@ -8,17 +8,25 @@ pub(crate) fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The daemon that serves a mount.
+/// The daemon that serves a mount, by its command line; none that sees other mounts than we do.
 pub(crate) fn daemon_of(dir: &Path) -> Option<u32> {
-    processes().find(|pid| serves(*pid, dir))
+    let ours = fs::read_link("/proc/self/ns/mnt").ok();
+    let elsewhere = |pid: u32| {
+        let theirs = fs::read_link(format!("/proc/{pid}/ns/mnt"));
+        theirs.is_ok_and(|theirs| Some(theirs) != ours)
+    };
+    processes().find(|pid| serves(*pid, dir) && !elsewhere(*pid))
 }
 
 /// Whether a process is the living daemon of a mount.
-pub(crate) fn serves(pid: u32, dir: &Path) -> bool {
-    let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else {
-        return false;
-    };
-    is_daemon_of(&line, dir) && !matches!(state(pid), None | Some(b'Z' | b'X'))
+fn serves(pid: u32, dir: &Path) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline"));
+    line.is_ok_and(|line| is_daemon_of(&line, dir)) && lives(pid)
+}
+
+/// Whether a process has not ended.
+pub(crate) fn lives(pid: u32) -> bool {
+    !matches!(state(pid), None | Some(b'Z' | b'X'))
 }
 
 /// Whether a command line is that of the daemon of a mount.

@@ -7,7 +7,10 @@ mod ask;
 mod command;
 pub(crate) mod daemon;
 
-pub(crate) use command::{run, waiting};
+pub(crate) use {
+    ask::ask,
+    command::{run, waiting},
+};
 
 use std::{
     ffi::OsString,
@@ -36,6 +39,8 @@ pub(crate) struct Mount {
     pub(crate) root: PathBuf,
     /// Addresses of the master, if it is a mount of ours.
     pub(crate) master: Option<String>,
+    /// The user who has mounted it, if it is a FUSE mount.
+    pub(crate) user: Option<u32>,
 }
 
 impl Mount {
@@ -62,11 +67,15 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let (kind, source) = (fields.get(dash + 1)?, fields.get(dash + 2)?);
     let source = unescaped(source).into_string().ok();
     let ours = (*kind == TYPE.as_bytes()).then_some(source).flatten();
+    let options = fields.get(dash + 3).copied().unwrap_or_default();
+    let mut options = options.split(|b| *b == b',');
+    let user = options.find_map(|option| option.strip_prefix(b"user_id="));
     Some(Mount {
         point: unescaped(fields.get(4)?).into(),
         device: String::from_utf8_lossy(fields.get(2)?).into_owned(),
         root: unescaped(fields.get(3)?).into(),
         master: ours.and_then(|source| source.strip_prefix(SOURCE).map(str::to_owned)),
+        user: user.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()),
     })
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn serve(device: String, dfs: Dfs, answers: Answers) {
 }
 
 fn listen(device: &str) -> io::Result<UnixListener> {
-    let address = SocketAddr::from_abstract_name(socket_name(device))?;
+    let address = SocketAddr::from_abstract_name(socket_name(device, std::process::id()))?;
     let listener = Listener::bind_addr(&address)?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)

@@ -133,10 +133,11 @@ pub async fn run(
         }
     };
     invalidator.stop();
+    // There is no mount any more, and its number is that of another soon.
+    drop(reports);
     dfs.shutdown(settings.stop_timeout)
         .await
         .map_err(MountError::Unsent)?;
-    drop(reports);
     outcome
 }
 

@@ -409,38 +409,43 @@ impl Copy {
         Ok(())
     }
 
-    /// Reads all of it again: what has rotted since it came is known afterwards.
-    pub(crate) fn verify(&mut self) -> io::Result<()> {
+    /// Reads the log again: what of it has rotted since it came is known afterwards.
+    pub(crate) fn verify_log(&mut self) -> io::Result<()> {
         let mut again = Copy::of(Arc::clone(&self.disk), self.manifest);
-        let mut damage = again.look()?.err();
-        if damage.is_none() && (again.chain, again.index) != (self.chain, self.index) {
-            damage = Some("the end of the log is damaged".to_owned());
-        }
-        if damage.is_none() && !self.is_snapshot_whole()? {
-            let name = snapshot_name(self.manifest.snapshot);
-            damage = Some(format!("{name} does not match its checksum"));
-        }
-        if let Some(damage) = damage {
-            tracing::warn!("the keepsake has rotted: {damage}; it is begun anew");
-            self.damage = Some(damage);
+        match again.look()? {
+            Err(damage) => self.rot(damage),
+            Ok(()) if (again.chain, again.index) != (self.chain, self.index) => {
+                self.rot("the end of the log is damaged".to_owned());
+            }
+            Ok(()) => {}
         }
         Ok(())
     }
 
-    fn is_snapshot_whole(&self) -> io::Result<bool> {
+    /// Its snapshot, if there is one: to be read again without it.
+    pub(crate) fn snapshot(&self) -> io::Result<Option<Snapshot>> {
         if self.manifest.snapshot == 0 {
-            return Ok(true);
+            return Ok(None);
         }
-        let (mut sum, mut at) = (SelfSummed::default(), 0);
-        while at < self.manifest.snapshot_bytes {
-            let bytes = self.read(KeepsakeFile::Snapshot, at)?;
-            if bytes.is_empty() {
-                return Ok(false);
-            }
-            sum.take(&bytes);
-            at += bytes.len() as u64;
+        let name = snapshot_name(self.manifest.snapshot);
+        Ok(Some(Snapshot {
+            index: self.manifest.snapshot,
+            bytes: self.manifest.snapshot_bytes,
+            file: self.disk.open(&name)?,
+        }))
+    }
+
+    /// This snapshot does not match its checksum, unless there is another by now.
+    pub(crate) fn snapshot_rots(&mut self, snapshot: &Snapshot) {
+        if snapshot.index == self.manifest.snapshot {
+            let name = snapshot_name(snapshot.index);
+            self.rot(format!("{name} does not match its checksum"));
         }
-        Ok(sum.is_whole())
+    }
+
+    fn rot(&mut self, damage: String) {
+        tracing::warn!("the keepsake has rotted: {damage}; it is begun anew");
+        self.damage = Some(damage);
     }
 
     /// Whether something is not durable yet.
@@ -467,6 +472,32 @@ impl Copy {
         let read = file.read_at(&mut bytes, offset)?;
         bytes.truncate(read);
         Ok(bytes)
+    }
+}
+
+/// A snapshot that is kept.
+pub(crate) struct Snapshot {
+    index: u64,
+    bytes: u64,
+    file: Arc<dyn DiskFile>,
+}
+
+impl Snapshot {
+    /// Reads it, and says whether it is as it was sent.
+    pub(crate) fn is_whole(&self) -> io::Result<bool> {
+        let mut part = vec![0; 1 << 20];
+        let (mut sum, mut at) = (SelfSummed::default(), 0);
+        while at < self.bytes {
+            let left = usize::try_from(self.bytes - at).unwrap_or(usize::MAX);
+            let part = &mut part[..left.min(1 << 20)];
+            let read = self.file.read_at(part, at)?;
+            if read == 0 {
+                return Ok(false);
+            }
+            sum.take(&part[..read]);
+            at += read as u64;
+        }
+        Ok(sum.is_whole())
     }
 }
 

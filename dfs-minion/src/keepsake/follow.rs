@@ -51,8 +51,8 @@ pub(crate) struct Follower {
     pub(crate) control: Pool<ControlClient>,
     /// Snapshots are work that nobody waits for.
     pub(crate) pace: Arc<Pace>,
-    /// How often all that is kept is read again.
-    pub(crate) scrub_period: Duration,
+    /// How often all that is kept is read again, and when first.
+    pub(crate) scrub: (Duration, Duration),
     /// Who registered this minion, as it changes.
     pub(crate) master: watch::Receiver<Option<Master>>,
 }
@@ -60,7 +60,8 @@ pub(crate) struct Follower {
 impl Follower {
     /// Follows whichever master there is. Never ends.
     pub(crate) async fn run(mut self) {
-        let (mut synced, mut verified) = (Instant::now(), Instant::now());
+        let (period, first) = self.scrub;
+        let (mut synced, mut verify_at) = (Instant::now(), Instant::now() + first);
         let mut replaced = 0;
         loop {
             let Some(master) = self.registered().await else {
@@ -96,12 +97,16 @@ impl Follower {
                 }
                 synced = Instant::now();
             }
-            if verified.elapsed() >= self.scrub_period {
+            if verify_at <= Instant::now() {
                 let shelf = Arc::clone(&self.shelf);
-                if let Err(why) = blocking(move || shelf.verify()).await {
-                    self.shelf.fail(&why);
-                }
-                verified = Instant::now();
+                // The log is followed meanwhile.
+                tokio::spawn(async move {
+                    let verifying = Arc::clone(&shelf);
+                    if let Err(why) = blocking(move || verifying.verify()).await {
+                        shelf.fail(&why);
+                    }
+                });
+                verify_at = Instant::now() + period;
             }
             sleep(pause).await;
         }

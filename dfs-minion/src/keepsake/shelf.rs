@@ -169,10 +169,21 @@ impl Shelf {
 
     /// Reads all of the keepsake again; what has rotted is begun anew.
     pub(crate) fn verify(&self) -> io::Result<()> {
-        match &mut self.state.lock().copy {
-            Some(copy) => copy.verify(),
-            None => Ok(()),
+        let snapshot = match &mut self.state.lock().copy {
+            Some(copy) => {
+                copy.verify_log()?;
+                copy.snapshot()?
+            }
+            None => None,
+        };
+        // What comes of the log meanwhile does not wait for it.
+        if let Some(snapshot) = snapshot
+            && !snapshot.is_whole()?
+            && let Some(copy) = &mut self.state.lock().copy
+        {
+            copy.snapshot_rots(&snapshot);
         }
+        Ok(())
     }
 
     /// The disk of the keepsake failed: it is out of service, and the keepsake begun anew on another.

@@ -9,25 +9,35 @@ fn mount_of(by: &str) -> Option<String> {
     by.split(" thread").next().map(str::to_owned)
 }
 
+/// Until when the mount of a write may see it before others do: its end, or the moment at which it was
+/// told that it failed, though it may be done yet.
+type Told = HashMap<Value, u64>;
+
+fn seen_early_until(value: Value, write: &Operation, told: &Told) -> u64 {
+    let end = write.end.or_else(|| told.get(&value).copied());
+    end.unwrap_or(u64::MAX)
+}
+
 /// Whether writes that were under way on the same mount explain what was read: the kernel locks no page
 /// for a read of bytes that it has.
 fn explain(
     mixture: &Mixture,
     register: Register,
     history: &[(usize, usize, Operation)],
+    told: &Told,
 ) -> Result<(), String> {
     let writes = history.iter().filter_map(|(of, page, one)| match one.deed {
         Deed::Write(value) if (*of, *page) == (mixture.register, 0) => Some((value, one)),
         _ => None,
     });
     let (start, end) = mixture.span;
-    let is_begun = |one: &Operation| {
+    let is_begun = |value: Value, one: &Operation| {
         mount_of(&one.by) == mount_of(&mixture.by)
             && one.start <= end
-            && one.end.is_none_or(|ended| ended >= start)
+            && seen_early_until(value, one, told) >= start
     };
     let writes: Vec<(Value, &Operation)> = writes.collect();
-    let begun = writes.iter().filter(|(_, one)| is_begun(one));
+    let begun = writes.iter().filter(|(value, one)| is_begun(*value, one));
     let begun: Vec<Value> = begun.map(|(value, _)| *value).collect();
     let all: Vec<Value> = writes
         .iter()
@@ -46,7 +56,7 @@ fn explain(
 /// Without reads of a write by the same mount that was still under way: the kernel puts bytes into the
 /// page cache before it passes them on, so that readers on that mount can be ahead of all others, and
 /// nobody can change that from outside of the kernel (docs/semantics.md).
-fn without_early_sights(operations: &[Operation]) -> Vec<Operation> {
+fn without_early_sights(operations: &[Operation], told: &Told) -> Vec<Operation> {
     let mount = |one: &Operation| mount_of(&one.by);
     let writes = operations.iter().filter_map(|one| match one.deed {
         Deed::Write(value) if value != ABSENT => Some((value, one)),
@@ -55,7 +65,7 @@ fn without_early_sights(operations: &[Operation]) -> Vec<Operation> {
     let writes: HashMap<Value, &Operation> = writes.collect();
     let is_early = |one: &&Operation| match one.deed {
         Deed::Read(value) => writes.get(&value).is_some_and(|write| {
-            mount(write) == mount(one) && write.end.is_none_or(|end| one.start < end)
+            mount(write) == mount(one) && one.start < seen_early_until(value, write, told)
         }),
         Deed::Write(_) => false,
     };
@@ -72,16 +82,18 @@ pub(super) fn judge(registers: &[Register], players: Vec<Player>) -> Duration {
     let mut history: Vec<(usize, usize, Operation)> = Vec::new();
     let mut mixtures: Vec<Mixture> = Vec::new();
     let (mut stale, mut failed, mut longest) = (0, 0, Duration::ZERO);
+    let mut told = Told::new();
     for mut player in players {
         stale += player.stale;
         failed += player.failed;
+        told.extend(player.told);
         longest = longest.max(player.longest);
         history.append(&mut player.history);
         wrong.append(&mut player.wrong);
         mixtures.append(&mut player.mixtures);
     }
     for mixture in &mixtures {
-        wrong.extend(explain(mixture, registers[mixture.register], &history).err());
+        wrong.extend(explain(mixture, registers[mixture.register], &history, &told).err());
     }
     let torn = wrong.len();
     wrong.truncate(TOLD);
@@ -95,7 +107,7 @@ pub(super) fn judge(registers: &[Register], players: Vec<Player>) -> Duration {
             if check(FIRST, &of_it).is_ok() {
                 continue;
             }
-            match check(FIRST, &without_early_sights(&of_it)) {
+            match check(FIRST, &without_early_sights(&of_it, &told)) {
                 Ok(()) => early += 1,
                 Err(why) => {
                     broken += 1;

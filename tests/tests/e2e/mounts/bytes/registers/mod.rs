@@ -85,6 +85,8 @@ struct Player {
     stale: usize,
     /// The write that is under way: register, start, how, value.
     begun: Option<(usize, u64, &'static str, Value)>,
+    /// Writes that failed, where they may, and when that was told.
+    told: Vec<(Value, u64)>,
     /// Operations that failed, where they may.
     failed: usize,
     /// The longest operation.
@@ -126,6 +128,7 @@ impl Player {
             return;
         };
         let before = self.history.len();
+        self.told.push((value, self.now()));
         self.wrote(register, (start, start), how, value);
         for (_, _, one) in &mut self.history[before..] {
             one.end = None;
@@ -400,6 +403,7 @@ fn play(cluster: &mut Cluster, game: Game, meanwhile: impl FnOnce(&mut Cluster))
                 wrong: Vec::new(),
                 stale: 0,
                 begun: None,
+                told: Vec::new(),
                 failed: 0,
                 longest: Duration::ZERO,
             };

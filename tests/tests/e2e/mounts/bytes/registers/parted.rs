@@ -9,7 +9,10 @@ use dfs_tests::{
     process::binary,
     shell, wait,
 };
-use std::{fs, time::Duration};
+use std::{
+    fs::{self, File},
+    time::Duration,
+};
 
 /// Nothing takes longer: the deadline of operations (75 s), on a machine that also does other things.
 const DEADLINE: Duration = Duration::from_secs(80);
@@ -102,9 +105,18 @@ fn files_stay_registers_on_a_network_that_is_cut() {
 /// Both mounts write, sync and see each other's names.
 fn works_again(cluster: &Cluster) {
     for (at, mount) in cluster.mounts.iter().enumerate() {
+        let name = format!("works-{at}");
+        let path = mount.path().join(&name);
         wait::until(HEALED, "a mount to work again", || {
-            let path = mount.path().join(format!("works-{at}"));
-            fs::write(&path, "yes").is_ok() && fs::remove_file(&path).is_ok()
+            let synced = fs::write(&path, "yes").and_then(|()| File::open(&path)?.sync_all());
+            synced.is_ok()
         });
+        for other in &cluster.mounts {
+            let path = other.path().join(&name);
+            wait::until(HEALED, "a name to be seen elsewhere", || {
+                fs::read(&path).is_ok_and(|found| found == b"yes")
+            });
+        }
+        fs::remove_file(&path).expect("it works");
     }
 }
