@@ -1,14 +1,15 @@
 //! Asks the process of a mount what it is doing, past the mount point.
 //!
 //! Anybody may listen at any name in the abstract namespace of sockets: who answers is believed if it
-//! is root or whoever has mounted this.
+//! is root or whoever has mounted this. Which process that is the kernel says, and not the process:
+//! root may be about to end it.
 
 use super::{
     Mount,
     daemon::{daemon_of, frozen},
 };
 use dfs_proto::mount::{MountReport, socket_names};
-use std::{fs, io, time::Duration};
+use std::{fs, io, os::unix::fs::MetadataExt, time::Duration};
 use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
 
 /// How long a mount may take to say what it is doing; it has that at hand.
@@ -105,8 +106,14 @@ async fn told(name: &str, mount: &Mount, peer: &mut Option<u32>) -> io::Result<M
     if who.uid() != 0 && Some(who.uid()) != mount.user {
         return Err(io::Error::other("somebody else listens in its place"));
     }
-    *peer = who.pid().and_then(|pid| u32::try_from(pid).ok());
-    if peer.is_some_and(frozen) {
+    let pid = who.pid().and_then(|pid| u32::try_from(pid).ok());
+    let pid = pid.ok_or_else(|| io::Error::other("nobody is known to listen"))?;
+    // It may have ended and left its socket to others, and its number too.
+    if fs::metadata(format!("/proc/{pid}"))?.uid() != who.uid() {
+        return Err(io::Error::other("its process is somebody else's"));
+    }
+    *peer = Some(pid);
+    if frozen(pid) {
         return Err(io::Error::other("it is stopped"));
     }
     let mut said = Vec::new();
@@ -115,6 +122,9 @@ async fn told(name: &str, mount: &Mount, peer: &mut Option<u32>) -> io::Result<M
         true => Err(io::Error::other(
             "it tells only root, and whoever mounted it",
         )),
-        false => Ok(serde_json::from_slice(&said)?),
+        false => {
+            let report: MountReport = serde_json::from_slice(&said)?;
+            Ok(MountReport { pid, ..report })
+        }
     }
 }

@@ -16,6 +16,7 @@ use dfs_proto::{
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
+    task::JoinHandle,
     time::{Instant, sleep},
 };
 
@@ -62,6 +63,7 @@ impl Follower {
     pub(crate) async fn run(mut self) {
         let (period, first) = self.scrub;
         let (mut synced, mut verify_at) = (Instant::now(), Instant::now() + first);
+        let mut verifying: Option<JoinHandle<()>> = None;
         let mut replaced = 0;
         loop {
             let Some(master) = self.registered().await else {
@@ -97,15 +99,16 @@ impl Follower {
                 }
                 synced = Instant::now();
             }
-            if verify_at <= Instant::now() {
+            let rests = verifying.as_ref().is_none_or(JoinHandle::is_finished);
+            if rests && verify_at <= Instant::now() {
                 let shelf = Arc::clone(&self.shelf);
                 // The log is followed meanwhile.
-                tokio::spawn(async move {
-                    let verifying = Arc::clone(&shelf);
-                    if let Err(why) = blocking(move || verifying.verify()).await {
+                verifying = Some(tokio::spawn(async move {
+                    let verified = Arc::clone(&shelf);
+                    if let Err(why) = blocking(move || verified.verify()).await {
                         shelf.fail(&why);
                     }
-                });
+                }));
                 verify_at = Instant::now() + period;
             }
             sleep(pause).await;

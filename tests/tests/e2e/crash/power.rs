@@ -4,6 +4,7 @@
 //! Each daemon has its data on a recording of all writes and syncs; a cut leaves what was synced, and
 //! of the rest any part, torn by sectors.
 
+use super::{verify, work_while};
 use dfs_tests::{
     cluster::{Cluster, Shape, is_root},
     ledger::{Acknowledge, Scribe},
@@ -51,22 +52,16 @@ fn work_until(
     let top = File::open(cluster.path()).expect("opens");
     top.sync_all().expect("is synced");
     drop(top);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let stop = &stop;
-        let work =
-            |scribe| scope.spawn(move || Scribe::work(scribe, || stop.load(Ordering::SeqCst)));
-        let threads: Vec<_> = scribes.iter_mut().map(work).collect();
-        let names = scope.spawn(|| make_names(&folder, stop));
-        cut(cluster);
-        stop.store(true, Ordering::SeqCst);
-        let ended = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("a scribe does not panic"));
-        let errors = ended.filter_map(|result| result.err().map(|error| error.to_string()));
-        let errors = errors.collect();
-        (names.join().expect("does not panic"), errors)
-    })
+    let (stop, mut made) = (AtomicBool::new(false), 0);
+    let errors = work_while(scribes, || {
+        std::thread::scope(|scope| {
+            let names = scope.spawn(|| make_names(&folder, &stop));
+            cut(cluster);
+            stop.store(true, Ordering::SeqCst);
+            made = names.join().expect("does not panic");
+        });
+    });
+    (made, errors)
 }
 
 /// The names that are there are the first that were made; how many.
@@ -84,11 +79,6 @@ fn names_of_a_moment(cluster: &Cluster, made: u64) -> u64 {
         "a later name without an earlier one"
     );
     many
-}
-
-fn verify(scribes: &mut [Scribe]) {
-    let wrong: Vec<String> = scribes.iter_mut().flat_map(Scribe::verify).collect();
-    assert_eq!(wrong, Vec::<String>::new());
 }
 
 fn scribes(cluster: &Cluster, seed: u64) -> Vec<Scribe> {
