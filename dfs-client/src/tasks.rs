@@ -343,12 +343,17 @@ async fn age(core: &Arc<Core>, table: &Arc<Table>) {
 }
 
 async fn close(core: &Arc<Core>, table: &Arc<Table>) {
+    let mut renewed = core.now();
     loop {
         // What is kept is looked at now and then, too.
         let _ = timeout(KEPT_LOOK, table.released.notified()).await;
         loop {
             sleep(CLOSE_DELAY).await;
-            table.renew(core);
+            // It goes over all files.
+            if core.now() > renewed + KEPT_LOOK {
+                table.renew(core);
+                renewed = core.now();
+            }
             match table.close_idle(core).await {
                 Ok(true) => {}
                 Ok(false) => break,
