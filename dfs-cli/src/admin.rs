@@ -7,13 +7,13 @@ use crate::{
 };
 use dfs_proto::{
     attr::{Attr, FileKind},
-    block::ReplicaState,
+    block::{Copies, ReplicaState},
     error::FsError,
     id::{BlockId, InodeId, MinionId},
     log::{BackupPart, StreamSpot},
     service::{
-        AdminClient, BLOCKS_PER_ANSWER_MAX, BlockRecord, QUOTAS_PER_ANSWER_MAX, QuotaStatus,
-        Status, TablesCheck, TablesWish,
+        AdminClient, BLOCKS_PER_ANSWER_MAX, BlockRecord, POLICIES_PER_ANSWER_MAX, PolicyStatus,
+        QUOTAS_PER_ANSWER_MAX, QuotaStatus, Status, TablesCheck, TablesWish,
     },
     session::BadReplica,
     view::{Cookie, Layout, Limits, Listing},
@@ -126,6 +126,38 @@ impl Admin {
     pub(crate) async fn remove_quota(&self, what: &str, directory: InodeId) -> Result<(), Failure> {
         let removed = self.client.remove_quota(within(PAGE_TIMEOUT), directory);
         self.answer(what, removed.await)
+    }
+
+    /// Gives a directory a policy, or takes its own away.
+    pub(crate) async fn set_policy(
+        &self,
+        what: &str,
+        directory: InodeId,
+        copies: Option<Copies>,
+    ) -> Result<(), Failure> {
+        let set = self
+            .client
+            .set_policy(within(PAGE_TIMEOUT), directory, copies);
+        self.answer(what, set.await)
+    }
+
+    /// All policies, in the order of their paths.
+    pub(crate) async fn policies(&self) -> Result<Vec<PolicyStatus>, Failure> {
+        let mut policies: Vec<PolicyStatus> = Vec::new();
+        loop {
+            let after = policies.last().map_or(InodeId(0), |last| last.directory);
+            let most = POLICIES_PER_ANSWER_MAX;
+            let page = self
+                .client
+                .policies(within(PAGE_TIMEOUT), after, most)
+                .await;
+            let page = self.answer("policies", page)?;
+            if page.is_empty() {
+                policies.sort_by(|a, b| a.path.cmp(&b.path));
+                return Ok(policies);
+            }
+            policies.extend(page);
+        }
     }
 
     /// The quotas that an inode is counted in, the nearest first.

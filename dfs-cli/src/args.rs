@@ -44,6 +44,9 @@ pub(crate) enum Command {
     /// Limit what may be stored in and below a directory
     #[command(subcommand)]
     Quota(Quota),
+    /// Say how many copies there are to be of what is in and below a directory
+    #[command(subcommand)]
+    Policy(Policy),
     /// List minions, and take one out: drain it, stop it, remove it
     #[command(subcommand)]
     Minion(Minion),
@@ -162,6 +165,39 @@ pub(crate) struct QuotaSet {
 
 #[derive(Debug, Args)]
 pub(crate) struct QuotaList {
+    #[command(flatten)]
+    pub(crate) master: Master,
+}
+
+/// What to do with policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Give a directory a policy: what is in and below it gets so many copies, new and old
+    Set(PolicySet),
+    /// Show under which policy a path is
+    Show(Named),
+    /// List all policies
+    List(PolicyList),
+    /// Take the policy of a directory away: that of the one above counts again
+    Remove(Named),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicySet {
+    #[command(flatten)]
+    pub(crate) named: Named,
+
+    /// Copies of each block, or as many as there are minions
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) copies: u32,
+
+    /// Copies without which nothing is written [default: 2, or as many as there are copies]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) copies_min: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyList {
     #[command(flatten)]
     pub(crate) master: Master,
 }

@@ -149,6 +149,7 @@ pub(crate) mod tests {
             acls: dfs_proto::attr::Acls::default(),
             data_version: 3,
             truncations: 0,
+            policy: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod minion;
 mod mount;
 mod mounts;
 mod place;
+mod policy;
 mod quota;
 mod stat;
 mod status;
@@ -52,6 +53,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             Command::Why(args) => why::run(args, &mut out).await,
             Command::Check(args) => check::run(args, &mut out).await,
             Command::Quota(args) => quota::run(args, &mut out).await,
+            Command::Policy(args) => policy::run(args, &mut out).await,
             Command::Minion(args) => minion::run(args, &mut out).await,
             Command::Backup(args) => backup::backup(args, &mut out).await,
             Command::Restore(args) => backup::restore(args),

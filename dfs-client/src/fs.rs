@@ -104,7 +104,7 @@ impl Dfs {
         let stop = CancellationToken::new();
         let table = Arc::new(Table::default());
         if let Some(grant) = core.master.take_grant() {
-            core.minions.granted(grant);
+            core.minions.learn(grant.roster);
         }
         tasks::start(&core, &table, session, bad, &stop);
         let dfs = Dfs {

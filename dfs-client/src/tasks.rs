@@ -95,7 +95,7 @@ async fn watch(core: &Arc<Core>, table: &Arc<Table>, first: Arc<Session>) {
     loop {
         losses.mark_unchanged();
         if let Some(grant) = core.master.take_grant() {
-            core.minions.granted(grant);
+            core.minions.learn(grant.roster);
         }
         let told = tokio::select! {
             told = core.master.events(&session, after) => told,
@@ -283,7 +283,7 @@ impl GivenUp {
 /// is opened again by inode.
 async fn move_files(core: &Arc<Core>, table: &Arc<Table>, session: &Arc<Session>) {
     if let Some(grant) = core.master.take_grant() {
-        core.minions.granted(grant);
+        core.minions.learn(grant.roster);
     }
     core.forget_names().await;
     core.blocks.forget();

@@ -1,7 +1,7 @@
 //! The master: the names of a file system, where its bytes are, and who may touch them.
 //!
-//! Floors: `config`, `metrics` · `tables`, `cluster` · `namespace`, `blocks`, `locks`, `quota`, `repair`, `lease` ·
-//! `engine`, `raft` · `service` · `daemon`.
+//! Floors: `config`, `metrics` · `tables`, `cluster` · `namespace`, `blocks`, `locks`, `quota`, `policy`,
+//! `repair`, `lease` · `engine`, `raft` · `service` · `daemon`.
 
 pub mod blocks;
 pub mod cluster;
@@ -18,6 +18,7 @@ pub mod lease;
 pub mod locks;
 pub mod metrics;
 pub mod namespace;
+pub mod policy;
 pub mod quota;
 pub mod raft;
 pub mod recover;

@@ -18,7 +18,7 @@ use dfs_proto::{
     block::ReplicaState,
     change::{Change, Changed, Ticket},
     error::FsError,
-    id::{BlockId, DiskId, MinionId, SessionId},
+    id::{BlockId, DiskId, InodeId, MinionId, SessionId},
     minion::{Beat, DiskState, Order, Registered, Registration, Task},
     service::{Admin as _, Control as _, Master as _, Standing, TablesCheck, TablesWish},
     session::{BadReplica, SessionHello},
@@ -121,10 +121,11 @@ impl World {
             changed.expect("changed").answer
         };
         let allocate = Change::Allocate {
+            inode: InodeId::ROOT,
             avoid: Vec::new(),
             near: None,
         };
-        let Changed::Placed(place) = change(1, allocate).await else {
+        let Changed::Placed { place, .. } = change(1, allocate).await else {
             panic!("not placed");
         };
         let (block, length) = (place.block, 100);

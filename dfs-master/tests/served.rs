@@ -289,6 +289,7 @@ async fn minions_register_beat_and_get_blocks() {
     let control: ControlClient = served.client().await;
     let session = session(&master).await;
     let allocate = || Change::Allocate {
+        inode: InodeId::ROOT,
         avoid: Vec::new(),
         near: None,
     };
@@ -316,7 +317,7 @@ async fn minions_register_beat_and_get_blocks() {
     let placed = change(&master, ticket(session, 2), allocate())
         .await
         .expect("placed");
-    let Changed::Placed(place) = placed.answer else {
+    let Changed::Placed { place, .. } = placed.answer else {
         panic!("{placed:?}")
     };
     assert_eq!(place.replicas.len(), 3);

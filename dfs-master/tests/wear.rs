@@ -7,10 +7,11 @@ use dfs_master::engine::{
     audit::{Faults, audit},
     check::check,
     command::{Act, Command, Grant, Move, Outcome, Position, ReplicaNews, RewriteStep},
-    reader::{Cut, Holes, Reader, moves},
+    reader::{Cut, Holes, Reader, Wants, moves},
 };
 use dfs_proto::{
     attr::{Attr, SetAttr},
+    block::Copies,
     change::{Caller, Change, Changed, CommitBytes, FileCommit, Make, RangeMode, Ticket},
     error::FsError,
     extent::{Extent, FileRange},
@@ -139,6 +140,7 @@ impl World {
 
     fn allocate(&mut self) {
         let allocate = Change::Allocate {
+            inode: InodeId::ROOT,
             avoid: Vec::new(),
             near: None,
         };
@@ -146,6 +148,10 @@ impl World {
         let grant = Grant::Block {
             block,
             replicas: vec![MinionId(1), MinionId(2)],
+            copies: Copies {
+                wanted: 2,
+                least: 1,
+            },
         };
         self.change(allocate, grant).expect("placed");
     }
@@ -425,7 +431,7 @@ impl World {
             step,
         };
         let none = Outcome::Swapped(Vec::new());
-        let begin = RewriteStep::Begin(vec![MinionId(1), MinionId(2)]);
+        let begin = RewriteStep::Begin(vec![MinionId(1), MinionId(2)], Wants::of(None));
         assert_eq!(self.act(step(begin)), none);
         let early = self.act(step(RewriteStep::Swap(moves.clone())));
         assert_eq!(early, Outcome::Refused(FsError::NotYourBlock(block)));

@@ -1,6 +1,6 @@
 //! What stat(2) tells of an inode, and how it is changed.
 
-use crate::{id::InodeId, time::Timestamp};
+use crate::{block::Copies, id::InodeId, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The largest file, in bytes: what a signed 64-bit offset can name.
@@ -70,6 +70,9 @@ pub struct Attr {
     /// Counts the truncations: a commit that is based on an older count is clipped to the size now
     /// (D7).
     pub truncations: u32,
+    /// The policy that it is under; `None` is that of the cluster. Who keeps the attributes is not told
+    /// when it changes: bytes that are written by an old one get the copies of the new one later.
+    pub policy: Option<Copies>,
 }
 
 /// The longest access-control list, in bytes: the kernel reads one into a page. 511 entries fit.

@@ -1,4 +1,5 @@
-//! Blocks as client, master and minions speak of them: pieces, replicas, where they are.
+//! Blocks as client, master and minions speak of them: pieces, replicas, where they are, and how many
+//! of them there are to be.
 
 use crate::{
     checksum::Crc32c,
@@ -11,6 +12,32 @@ use serde::{Deserialize, Serialize};
 /// security work fills it, empty.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Capability(pub Bytes);
+
+/// The most copies that anybody can ask for.
+pub const COPIES_MAX: u32 = 16;
+
+/// How many copies there are to be of each block: what is asked for as the policy of a directory, or
+/// what is possible of that.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Copies {
+    /// So many, if that many minions can take one.
+    pub wanted: u32,
+    /// So many at least: with fewer nothing is written.
+    pub least: u32,
+}
+
+impl Copies {
+    /// What is possible of it on so many minions. Who asks for more copies than there are minions
+    /// gets as many as there are.
+    pub fn on(self, minions: usize) -> Copies {
+        let minions = u32::try_from(minions).unwrap_or(u32::MAX).max(1);
+        let wanted = self.wanted.clamp(1, minions);
+        Copies {
+            wanted,
+            least: self.least.clamp(1, wanted),
+        }
+    }
+}
 
 /// One checksummed record of a block, without its bytes.
 ///

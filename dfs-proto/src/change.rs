@@ -6,7 +6,7 @@
 
 use crate::{
     attr::{Attr, SetAttr},
-    block::BlockPlace,
+    block::{BlockPlace, Copies},
     extent::{Extent, FileRange},
     id::{BlockId, InodeId, MinionId, SessionId},
     name::Name,
@@ -277,6 +277,8 @@ pub enum Change {
     },
     /// A new block for this session to append to. Answer: `Placed`.
     Allocate {
+        /// For a file whose policy says how many copies it gets; for others under that policy, too.
+        inode: InodeId,
         /// Minions that failed this writer just now: not these, unless there are no others.
         avoid: Vec<MinionId>,
         /// A minion that should come first in the chain (on the writer's own host), if it can.
@@ -413,7 +415,12 @@ pub enum Changed {
     /// To `Open` and `Lock`: the file at that moment, with its first extents.
     Opened(View),
     /// To `Allocate`.
-    Placed(BlockPlace),
+    Placed {
+        /// Where it is.
+        place: BlockPlace,
+        /// The copies that there should be, and those without which nothing counts as synced.
+        copies: Copies,
+    },
     /// To `Commit`: the attributes of the files after it, in the order they were named.
     Committed(Vec<Attr>),
     /// To everything that has nothing to tell.

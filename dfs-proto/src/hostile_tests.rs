@@ -121,6 +121,7 @@ fn changes() -> Vec<Change> {
             inodes: vec![InodeId(10), InodeId(11)],
         },
         Change::Allocate {
+            inode: InodeId(7),
             avoid: vec![MinionId(1)],
             near: None,
         },

@@ -10,8 +10,8 @@ use dfs_proto::{
     payload::{Gathered, Payload},
     service::{Append, Appended, BlockBytes, GivenUp, Look, Looked, Minion, MinionClient},
     wire::{
-        Address, Client, DialError, Dialed, Greeting, Identity, Listener, ServiceKind, answer,
-        channel, dial, serve, within,
+        Address, Client, DialError, Dialed, Greeting, Identity, Listener, PROTOCOL_VERSION,
+        ServiceKind, answer, channel, dial, serve, within,
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -229,7 +229,9 @@ async fn intrude(address: &Address, greets: bool, says: &[u8]) -> tokio::net::Tc
     if greets {
         // A greeting to the minion service from file system 1; see docs/protocol.md.
         let body = [2, 1, 1];
-        let mut greeting = b"\xd5dfs\x01\x00\x01\x00\x03\x00\x00\x00".to_vec();
+        let mut greeting = b"\xd5dfs".to_vec();
+        greeting.extend(PROTOCOL_VERSION.to_le_bytes());
+        greeting.extend(b"\x01\x00\x03\x00\x00\x00");
         let sum = Crc32c::of_parts([&greeting[..], &body]);
         greeting.extend(sum.0.to_le_bytes());
         greeting.extend(body);

@@ -137,14 +137,14 @@ async fn versions_that_differ_are_both_named() {
     let mut other = golden()["greeting"].clone();
     other[4] = 9;
     let answer = answered(&resummed(other)).await;
-    assert_eq!((answer[4], answer[6]), (1, 3), "a refusal of our version");
+    assert_eq!((answer[4], answer[6]), (2, 3), "a refusal of our version");
 
     let mut other = golden()["welcome"].clone();
     other[4] = 9;
     let (_, found) = dialed(resummed(other)).await;
     let text = found.expect_err("refused").to_string();
     assert!(
-        text.contains("speaks version 9 of the protocol and this program version 1"),
+        text.contains("speaks version 9 of the protocol and this program version 2"),
         "{text}"
     );
 }

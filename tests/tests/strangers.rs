@@ -3,7 +3,7 @@
 
 use dfs_host::limits;
 use dfs_hostile::{Random, mutated};
-use dfs_proto::checksum::Crc32c;
+use dfs_proto::{checksum::Crc32c, wire::PROTOCOL_VERSION};
 use dfs_tests::{
     cluster::{Cluster, Shape},
     long,
@@ -71,7 +71,7 @@ fn honest(service: u8) -> Vec<Vec<u8>> {
 
 /// What one stranger says, and how many frames are in it.
 fn said(random: &mut Random, service: u8) -> (Vec<u8>, usize) {
-    let hello = greeting(1, service);
+    let hello = greeting(PROTOCOL_VERSION, service);
     let frames = honest(service);
     let any = |random: &mut Random| frames[random.below(frames.len())].clone();
     let mut bytes = match random.below(12) {
@@ -150,7 +150,7 @@ fn storm(address: &str, service: u8, frames: usize) {
 
 /// Links whose other end waits for more, in many ways, or for its answers to be taken.
 fn held(address: &str, service: u8) -> Vec<TcpStream> {
-    let hello = greeting(1, service);
+    let hello = greeting(PROTOCOL_VERSION, service);
     let request = &honest(service)[0];
     let mut links = Vec::new();
     for number in 0..HELD {
@@ -180,7 +180,8 @@ fn held(address: &str, service: u8) -> Vec<TcpStream> {
 /// Whether a new link is served: it is welcomed, and its request is answered.
 fn serves(address: &str, service: u8) {
     let mut link = connect(address);
-    link.write_all(&greeting(1, service)).expect("a greeting");
+    link.write_all(&greeting(PROTOCOL_VERSION, service))
+        .expect("a greeting");
     link.write_all(&honest(service)[0]).expect("a request");
     let mut welcome = [0; 16];
     link.read_exact(&mut welcome).expect("an answer");
@@ -251,7 +252,7 @@ const IDLE_BYTES_MAX: u64 = 64 << 10;
 
 /// Links that are welcomed and ask nothing.
 fn idle(address: &str, service: u8, count: usize) -> Vec<TcpStream> {
-    let hello = greeting(1, service);
+    let hello = greeting(PROTOCOL_VERSION, service);
     let link = |_| {
         let mut link = connect(address);
         link.write_all(&hello).expect("takes a greeting");

@@ -41,8 +41,6 @@ pub(super) struct Tally {
 /// A check of blocks.
 pub(super) struct Blocks<'a> {
     pub(super) minions: &'a Minions,
-    /// Copies that a block should have.
-    pub(super) wanted: usize,
     /// Whether bytes are read.
     pub(super) read: bool,
     pub(super) tally: Tally,
@@ -78,7 +76,7 @@ impl Blocks<'_> {
             let all = |_| self.read;
             for (record, seen) in self.look(&page, all, Some(&mut progress)).await {
                 self.count(&record, &seen);
-                for fault in judge::judge(&record, &seen, self.wanted) {
+                for fault in judge::judge(&record, &seen) {
                     match fault.is_certain() {
                         true => drop(faults.insert(fault.key(), fault)),
                         false => suspect(&mut suspects, &fault),
@@ -203,7 +201,7 @@ impl Blocks<'_> {
         for part in all.chunks(BLOCKS_PER_ANSWER_MAX as usize) {
             let records = asker.ask(async |admin| admin.blocks_of(part).await).await?;
             for (record, seen) in self.look(&records, reads, None).await {
-                faults.extend(judge::judge(&record, &seen, self.wanted));
+                faults.extend(judge::judge(&record, &seen));
             }
         }
         for (minion, block) in strangers {

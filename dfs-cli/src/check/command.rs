@@ -40,7 +40,6 @@ async fn check(args: &args::Check) -> Result<Report, Failure> {
     let minions = Minions::of(&status, args.hurry);
     let mut blocks = Blocks {
         minions: &minions,
-        wanted: usize::try_from(status.copies).unwrap_or(usize::MAX),
         read: !args.quick,
         tally: Tally::default(),
     };

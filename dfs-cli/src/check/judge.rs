@@ -102,12 +102,8 @@ fn copies(left: usize) -> String {
     }
 }
 
-/// Everything that is wrong with a block that should have `wanted` copies.
-pub(super) fn judge(
-    record: &BlockRecord,
-    seen: &BTreeMap<MinionId, Seen>,
-    wanted: usize,
-) -> Vec<Fault> {
+/// Everything that is wrong with a block.
+pub(super) fn judge(record: &BlockRecord, seen: &BTreeMap<MinionId, Seen>) -> Vec<Fault> {
     // What nothing names goes by itself.
     if record.goes || (record.inodes.is_empty() && record.sealed.is_some()) {
         return Vec::new();
@@ -143,6 +139,7 @@ pub(super) fn judge(
     }
     let is_gone = good + unseen == 0;
     // What is wrong with a replica says as well that a copy is missing.
+    let wanted = usize::try_from(record.copies).unwrap_or(usize::MAX);
     let is_thin = good + unseen + faults.len() < wanted;
     if (is_gone || is_thin) && !record.inodes.is_empty() {
         let wrong = if is_gone { Wrong::Gone } else { Wrong::Thin };

@@ -21,6 +21,7 @@ fn record(sealed: Option<u32>) -> BlockRecord {
         named_end: if sealed.is_none() { 80 } else { 0 },
         punched: 0,
         placement: 1,
+        copies: 3,
         replicas: replicas.collect(),
         ordered: Vec::new(),
         inodes: vec![FILE],
@@ -56,7 +57,7 @@ fn seen(all: [Seen; 3]) -> BTreeMap<MinionId, Seen> {
 
 /// Minion (0: the block) and what is wrong.
 fn wrong(record: &BlockRecord, all: [Seen; 3]) -> Vec<(u32, Wrong)> {
-    let faults = judge(record, &seen(all), 3);
+    let faults = judge(record, &seen(all));
     let brief = |fault: &Fault| (fault.minion.map_or(0, |minion| minion.0), fault.wrong);
     faults.iter().map(brief).collect()
 }

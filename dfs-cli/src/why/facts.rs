@@ -6,7 +6,7 @@ use crate::{
 };
 use dfs_host::settings::show_bytes;
 use dfs_proto::{
-    block::BlockPlace,
+    block::{BlockPlace, Copies},
     extent::BLOCK_BYTES_MAX,
     id::{BlockId, MinionId},
     minion::Liveness,
@@ -21,6 +21,8 @@ const ROOM: u64 = BLOCK_BYTES_MAX as u64;
 /// What is known.
 pub(super) struct Facts<'a> {
     status: &'a Status,
+    /// The copies that there are to be of it.
+    copies: Copies,
     /// Bytes of the file by how many copies are on minions that are alive; and who else has them.
     by_copies: BTreeMap<usize, (u64, BTreeSet<MinionId>)>,
     /// Bytes in blocks that are still written to.
@@ -29,9 +31,16 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(status: &'a Status) -> Facts<'a> {
+    /// Of what is under this policy.
+    pub(super) fn of(status: &'a Status, policy: Option<Copies>) -> Facts<'a> {
+        let stay = status.minions.iter().filter(|one| !one.drains).count();
+        let usual = Copies {
+            wanted: status.copies,
+            least: status.copies_min,
+        };
         Facts {
             status,
+            copies: policy.map_or(usual, |policy| policy.on(stay)),
             by_copies: BTreeMap::new(),
             open: 0,
             full: Vec::new(),
@@ -111,7 +120,7 @@ impl<'a> Facts<'a> {
     }
 
     fn reads(&self) -> Vec<String> {
-        let wanted = usize::try_from(self.status.copies).unwrap_or(usize::MAX);
+        let wanted = usize::try_from(self.copies.wanted).unwrap_or(usize::MAX);
         let mut said = Vec::new();
         for (copies, (bytes, others)) in self.by_copies.range(..wanted) {
             let bytes = show_bytes(*bytes);
@@ -164,7 +173,7 @@ impl<'a> Facts<'a> {
             let mut disks = one.disks.iter().filter(|disk| disk.failed.is_none());
             disks.any(|disk| disk.bytes_free >= ROOM)
         };
-        let least = usize::try_from(self.status.copies_min).unwrap_or(usize::MAX);
+        let least = usize::try_from(self.copies.least).unwrap_or(usize::MAX);
         let mut said = Vec::new();
         if alive().count() < least {
             said.push(format!(
@@ -220,7 +229,7 @@ mod tests {
     }
 
     fn said(status: &Status, blocks: &[(u64, &[u32], bool)]) -> String {
-        let mut facts = Facts::of(status);
+        let mut facts = Facts::of(status, None);
         facts.layout(&layout(blocks));
         facts.sentences(true).join("\n")
     }
@@ -288,7 +297,7 @@ mod tests {
     #[test]
     fn a_full_quota_is_named() {
         let status = cluster();
-        let mut facts = Facts::of(&status);
+        let mut facts = Facts::of(&status, None);
         facts.quota(&QuotaStatus {
             directory: InodeId(4),
             path: b"/home/ann".as_slice().into(),

@@ -19,7 +19,7 @@ pub(crate) async fn run(args: &args::Named, out: &mut dyn Write) -> Result<(), F
     let admin = Admin::reach(place.masters.clone(), args.master.timeout).await?;
     let status = admin.status().await?;
     let attr = admin.find(&place, true).await?;
-    let mut facts = Facts::of(&status);
+    let mut facts = Facts::of(&status, attr.policy);
     for quota in admin.quotas_of(attr.inode).await? {
         facts.quota(&quota);
     }

@@ -361,6 +361,7 @@ pub(super) mod tests {
             btime: Timestamp::EPOCH,
             data_version,
             truncations: 0,
+            policy: None,
             xattrs: 0,
             acls: dfs_proto::attr::Acls::default(),
         }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     error::Error,
     link::{Source, Told},
-    write::Sent,
+    write::{Owner, Sent},
 };
 use bytes::Bytes;
 use dfs_proto::{
@@ -82,11 +82,15 @@ impl File {
                 }
                 Next::Move(bytes, version) => {
                     let session = self.session();
-                    let (blocks, inode) = (&self.core.blocks, self.inode);
+                    let owner = Owner {
+                        inode: self.inode,
+                        policy: self.state.lock().attr.policy,
+                    };
+                    let blocks = &self.core.blocks;
+                    let share = blocks.shared(owner.policy);
                     let segments = vec![(0, bytes)];
-                    let sent = blocks
-                        .send(&blocks.shared, &session, inode, segments, durable)
-                        .await;
+                    let sent = blocks.send(&share, &session, owner, segments, durable);
+                    let sent = sent.await;
                     moved = Some((self.or_give_up(sent, 0)?, version));
                     continue;
                 }

@@ -4,7 +4,7 @@
 //! answered to the caller alone, because what it waited for goes on.
 
 use super::state::{Batch, File, IN_FLIGHT_MAX, Stage};
-use crate::{error::Error, link::Wait};
+use crate::{error::Error, link::Wait, write::Owner};
 use futures::future::join_all;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -142,8 +142,9 @@ impl File {
     }
 
     async fn try_send(&self, number: u64, sync: bool) -> Result<(), Error> {
-        let (segments, session, sync, own) = {
+        let (segments, session, policy, sync, own) = {
             let mut state = self.state.lock();
+            let policy = state.attr.policy;
             let (size, overwrites) = (state.attr.size, state.overwrites);
             let session = state.session.clone();
             let Some(batch) = state.batch(number) else {
@@ -156,15 +157,16 @@ impl File {
             let own = batch.bytes >= OWN_BLOCK_BYTES;
             let small = batch.bytes < OWN_BLOCK_BYTES;
             let sync = sync || (overwrites && over && small);
-            (batch.segments.clone(), session, sync, own)
+            (batch.segments.clone(), session, policy, sync, own)
         };
-        let share = match own {
-            true => &self.stream,
-            false => &self.core.blocks.shared,
+        let owner = Owner {
+            inode: self.inode,
+            policy,
         };
         let blocks = &self.core.blocks;
-        let sent = blocks.send(share, &session, self.inode, segments, sync);
-        let sent = sent.await?;
+        let shared = (!own).then(|| blocks.shared(policy));
+        let share = shared.as_deref().unwrap_or(&self.stream);
+        let sent = blocks.send(share, &session, owner, segments, sync).await?;
         if let Some(batch) = self.state.lock().batch(number) {
             batch.stage = Stage::Sent(sent);
         }

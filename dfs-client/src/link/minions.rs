@@ -14,17 +14,13 @@ use dfs_proto::{
     id::{BlockId, FilesystemId, MinionId},
     minion::{Liveness, MinionEntry},
     service::{Append, Appended, BlockBytes, MinionClient},
-    session::SessionGrant,
     wire::{Address, Pool, PoolSettings, within},
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 use tarpc::{client::RpcError, context::Context};
@@ -76,8 +72,6 @@ pub(crate) struct Minions {
     waits: Waits,
     host: String,
     peers: RwLock<HashMap<MinionId, Peer>>,
-    /// Copies that a new block gets where there are minions enough.
-    copies: AtomicUsize,
 }
 
 impl Minions {
@@ -99,20 +93,7 @@ impl Minions {
             waits,
             host: settings.host.clone(),
             peers: RwLock::default(),
-            copies: AtomicUsize::new(0),
         }
-    }
-
-    /// Takes in what a new session was granted.
-    pub(crate) fn granted(&self, grant: SessionGrant) {
-        let copies = usize::try_from(grant.copies).unwrap_or(0);
-        self.copies.store(copies, Ordering::Relaxed);
-        self.learn(grant.roster);
-    }
-
-    /// Whether a block with so many replicas has fewer than it should.
-    pub(crate) fn is_short(&self, replicas: usize) -> bool {
-        replicas < self.copies.load(Ordering::Relaxed)
     }
 
     /// Minions that live, as far as the master and this client know.

@@ -8,7 +8,7 @@
 use super::pieces::Load;
 use crate::link::{Failure, MinionFailure, Minions, Session};
 use dfs_proto::{
-    block::BlockPlace,
+    block::{BlockPlace, Copies},
     error::BlockError,
     extent::{BLOCK_BYTES_MAX, Extent},
     id::{BlockId, InodeId, MinionId},
@@ -44,6 +44,10 @@ struct Progress {
 pub(crate) struct OpenBlock {
     pub(crate) place: Arc<BlockPlace>,
     pub(crate) session: Arc<Session>,
+    /// The policy of the files that it is for.
+    pub(crate) policy: Option<Copies>,
+    /// The copies that there should be, and those that are enough.
+    copies: Copies,
     /// Minions that were suspect when it was allocated all the same.
     pub(crate) risky: Vec<MinionId>,
     /// Minions that were sound then. Not each of them can take a block: who is full or drains cannot.
@@ -72,11 +76,14 @@ impl OpenBlock {
     pub(crate) fn new(
         place: BlockPlace,
         session: Arc<Session>,
+        (policy, copies): (Option<Copies>, Copies),
         (risky, sound): (Vec<MinionId>, usize),
     ) -> Arc<OpenBlock> {
         Arc::new(OpenBlock {
             place: Arc::new(place),
             session,
+            policy,
+            copies,
             risky,
             sound,
             progress: Mutex::default(),
@@ -87,6 +94,17 @@ impl OpenBlock {
 
     pub(crate) fn id(&self) -> BlockId {
         self.place.block
+    }
+
+    /// Whether it has fewer replicas than it should.
+    pub(crate) fn is_short(&self) -> bool {
+        self.place.replicas.len() < usize::try_from(self.copies.wanted).unwrap_or(usize::MAX)
+    }
+
+    /// Replicas on which bytes must be synced to count as that.
+    pub(crate) fn enough(&self) -> usize {
+        let least = usize::try_from(self.copies.least).unwrap_or(usize::MAX);
+        least.min(self.place.replicas.len())
     }
 
     /// Room for `bytes` at the end, if the block takes that many more.

@@ -1,7 +1,7 @@
 //! The open blocks of this session: allocated, written to, synced, sealed.
 //!
 //! Small flushes of many files share one block; a stream gets one of its own, and leaves it to the
-//! next stream when it ends. A block whose minion fails is closed at what was acknowledged, and what
+//! next stream when it ends. Files of different policies share none. A block whose minion fails is closed at what was acknowledged, and what
 //! was not goes to a new block on other minions.
 
 use super::{
@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use dfs_proto::{
-    block::BlockPlace,
+    block::{BlockPlace, Copies},
     change::{Change, Changed},
     error::FsError,
     extent::{BLOCK_BYTES_MAX, Extent},
@@ -52,6 +52,13 @@ pub(crate) struct Share {
     replacing: tokio::sync::Mutex<()>,
 }
 
+/// Whose bytes are sent, and under which policy it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    pub(crate) inode: InodeId,
+    pub(crate) policy: Option<Copies>,
+}
+
 /// Bytes that every replica has.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
@@ -71,8 +78,8 @@ pub(crate) struct Blocks {
     timeout: Duration,
     /// What is waited for, for people who ask.
     waits: Waits,
-    /// Where small flushes of all files go.
-    pub(crate) shared: Share,
+    /// Where small flushes of all files go that are under the same policy.
+    shared: Mutex<HashMap<Option<Copies>, Arc<Share>>>,
     spares: Mutex<Vec<Arc<OpenBlock>>>,
     all: Mutex<HashMap<BlockId, Arc<OpenBlock>>>,
     pieces: AtomicU64,
@@ -94,7 +101,7 @@ impl Blocks {
             runtime,
             timeout,
             waits,
-            shared: Share::default(),
+            shared: Mutex::default(),
             spares: Mutex::default(),
             all: Mutex::default(),
             pieces: AtomicU64::new(1),
@@ -102,19 +109,24 @@ impl Blocks {
         })
     }
 
+    /// Where small flushes of files under this policy go.
+    pub(crate) fn shared(&self, policy: Option<Copies>) -> Arc<Share> {
+        self.shared.lock().entry(policy).or_default().clone()
+    }
+
     /// Sends segments of a file, and answers when every replica has them (on disk, if `sync`).
     pub(crate) async fn send(
         &self,
         share: &Share,
         session: &Arc<Session>,
-        inode: InodeId,
+        owner: Owner,
         segments: Vec<(u64, Bytes)>,
         sync: bool,
     ) -> Result<Sent, Error> {
         let loads = loads(segments);
         let parts = loads
             .iter()
-            .map(|load| self.send_load(share, session, (inode, load), sync));
+            .map(|load| self.send_load(share, session, (owner, load), sync));
         let mut sent = Sent {
             extents: Vec::new(),
             places: Vec::new(),
@@ -136,17 +148,17 @@ impl Blocks {
         &self,
         share: &Share,
         session: &Arc<Session>,
-        load: (InodeId, &Load),
+        (owner, load): (Owner, &Load),
         sync: bool,
     ) -> Result<(Arc<OpenBlock>, Acknowledged), Error> {
         let until = Instant::now() + self.timeout;
         let mut avoid: Vec<MinionId> = Vec::new();
         let mut wait = Duration::ZERO;
         loop {
-            let room = self.room(share, session, load.1.bytes, &avoid, until);
+            let room = self.room(share, session, (owner, load.bytes), &avoid, until);
             let (block, reserved) = room.await?;
             let first = self.pieces.fetch_add(1024, Ordering::Relaxed);
-            let sent = block.append(&self.minions, load, reserved, first, sync);
+            let sent = block.append(&self.minions, (owner.inode, load), reserved, first, sync);
             let failure = match sent.await {
                 Ok(acknowledged) => {
                     self.seal_if_closed(&block);
@@ -181,22 +193,21 @@ impl Blocks {
         &self,
         share: &Share,
         session: &Arc<Session>,
-        bytes: u32,
+        (owner, bytes): (Owner, u32),
         avoid: &[MinionId],
         until: Instant,
     ) -> Result<(Arc<OpenBlock>, Reserved), Error> {
-        if let Some(room) = self.room_now(share, session, bytes) {
+        if let Some(room) = self.room_now(share, session, (owner, bytes)) {
             return Ok(room);
         }
         let _replacing = share.replacing.lock().await;
         loop {
-            if let Some(room) = self.room_now(share, session, bytes) {
+            if let Some(room) = self.room_now(share, session, (owner, bytes)) {
                 return Ok(room);
             }
-            let spare = self.spares.lock().pop();
-            let block = match spare {
+            let block = match self.spare(owner.policy) {
                 Some(spare) => spare,
-                None => self.allocate(session, avoid, until).await?,
+                None => self.allocate(session, owner, avoid, until).await?,
             };
             *share.block.lock() = Some(block);
         }
@@ -206,16 +217,18 @@ impl Blocks {
         &self,
         share: &Share,
         session: &Arc<Session>,
-        bytes: u32,
+        (owner, bytes): (Owner, u32),
     ) -> Option<(Arc<OpenBlock>, Reserved)> {
         let block = share.block.lock().clone()?;
         let doubted = |m: &MinionId| !block.risky.contains(m) && self.minions.is_suspect(*m);
         if block.session.id != session.id || block.place.replicas.iter().any(doubted) {
             block.close();
         }
-        let short = self.minions.is_short(block.place.replicas.len());
-        if short && self.minions.sound() > block.sound {
+        if block.is_short() && self.minions.sound() > block.sound {
             // Allocated while minions were gone: one more gone, and nothing of it could be synced.
+            block.retire();
+        }
+        if block.policy != owner.policy {
             block.retire();
         }
         let reserved = block.reserve(bytes);
@@ -227,20 +240,33 @@ impl Blocks {
         let reserved = reserved?;
         let ahead = reserved.offset < ALLOCATE_AHEAD_AT
             && reserved.offset + bytes >= ALLOCATE_AHEAD_AT
-            && self.spares.lock().is_empty();
+            && !self.has_spare(owner.policy);
         if ahead {
-            self.allocate_ahead(session.clone());
+            self.allocate_ahead(session.clone(), owner);
         }
         Some((block, reserved))
     }
 
-    fn allocate_ahead(&self, session: Arc<Session>) {
+    fn has_spare(&self, policy: Option<Copies>) -> bool {
+        self.spares
+            .lock()
+            .iter()
+            .any(|spare| spare.policy == policy)
+    }
+
+    fn spare(&self, policy: Option<Copies>) -> Option<Arc<OpenBlock>> {
+        let mut spares = self.spares.lock();
+        let at = spares.iter().rposition(|spare| spare.policy == policy)?;
+        Some(spares.remove(at))
+    }
+
+    fn allocate_ahead(&self, session: Arc<Session>, owner: Owner) {
         let Some(blocks) = self.me.upgrade() else {
             return;
         };
         self.runtime.spawn(async move {
             let until = Instant::now();
-            match blocks.allocate(&session, &[], until).await {
+            match blocks.allocate(&session, owner, &[], until).await {
                 Ok(block) => blocks.spares.lock().push(block),
                 Err(error) => tracing::debug!("no block ahead of need: {error}"),
             }
@@ -250,6 +276,7 @@ impl Blocks {
     async fn allocate(
         &self,
         session: &Arc<Session>,
+        owner: Owner,
         avoid: &[MinionId],
         until: Instant,
     ) -> Result<Arc<OpenBlock>, Error> {
@@ -261,14 +288,16 @@ impl Blocks {
             avoid.dedup();
             let near = self.minions.near(self.turn.fetch_add(1, Ordering::Relaxed));
             let near = near.filter(|m| !avoid.contains(m));
-            let change = Change::Allocate { avoid, near };
+            let inode = owner.inode;
+            let change = Change::Allocate { inode, avoid, near };
             match self.master.change(session, change).await {
                 Ok(logged) => {
-                    let Changed::Placed(place) = logged.answer else {
+                    let Changed::Placed { place, copies } = logged.answer else {
                         return Err(Error::Unfitting("to Allocate".to_owned()));
                     };
                     let known = (self.minions.suspects(), self.minions.sound());
-                    let block = OpenBlock::new(place, session.clone(), known);
+                    let wants = (owner.policy, copies);
+                    let block = OpenBlock::new(place, session.clone(), wants, known);
                     self.all.lock().insert(block.id(), block.clone());
                     return Ok(block);
                 }
@@ -391,7 +420,7 @@ impl Blocks {
             // The writer moves on to live minions; what is here stays on those that have it.
             block.close();
             self.seal_if_closed(block);
-            let enough = replicas.len().min(2);
+            let enough = block.enough();
             if replicas.len() - failures.len() >= enough {
                 block.is_synced(target);
                 return Ok(());
@@ -478,6 +507,6 @@ impl Blocks {
             block.close();
         }
         self.spares.lock().clear();
-        *self.shared.block.lock() = None;
+        self.shared.lock().clear();
     }
 }

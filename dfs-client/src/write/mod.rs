@@ -6,6 +6,6 @@ mod buffers;
 mod dirty;
 mod pieces;
 
-pub(crate) use blocks::{Blocks, Sent, Share};
+pub(crate) use blocks::{Blocks, Owner, Sent, Share};
 pub(crate) use buffers::Buffers;
 pub(crate) use dirty::Dirty;

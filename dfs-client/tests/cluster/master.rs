@@ -38,7 +38,6 @@ impl Master for Served {
             filesystem: FILESYSTEM,
             term_ms: 30_000,
             lease_ms: 8_000,
-            copies: 3,
             roster: self.roster.clone(),
             now: world.now(),
         })

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use dfs_proto::{
     attr::{Attr, FileKind, SetTime},
-    block::{BlockPlace, Capability},
+    block::{BlockPlace, Capability, Copies},
     change::{Change, Changed, CommitBytes, FileCommit, Logged, Make},
     error::FsError,
     extent::{Extent, FileRange, INLINE_BYTES_MAX},
@@ -99,6 +99,7 @@ impl World {
                 btime: now,
                 data_version: 0,
                 truncations: 0,
+                policy: None,
                 xattrs: 0,
                 acls: dfs_proto::attr::Acls::default(),
             },
@@ -512,7 +513,11 @@ impl World {
             synced: 0,
         };
         self.blocks.insert(place.block, block);
-        Changed::Placed(place)
+        let copies = Copies {
+            wanted: u32::try_from(place.replicas.len()).unwrap(),
+            least: 1,
+        };
+        Changed::Placed { place, copies }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     blocks::space,
     tables::{
-        rows::{BlockRow, BlockState, ReplicaHealth, WritingRow},
+        rows::{BlockRow, BlockState, ReplicaHealth, Wants, WritingRow},
         txn::{Rows, Txn},
     },
 };
@@ -13,12 +13,14 @@ use dfs_proto::{
     id::{BlockId, MinionId, SessionId},
 };
 
-/// Makes block `block` on the minions that the leader chose.
+/// Makes block `block` on the minions that the leader chose, for bytes of files that want so many
+/// copies.
 pub fn allocate(
     txn: &mut Txn<'_>,
     session: SessionId,
     block: BlockId,
     replicas: &[MinionId],
+    wants: Wants,
 ) -> Result<BlockPlace, FsError> {
     if replicas.is_empty() {
         return Err(FsError::TooFewMinions { have: 0, need: 1 });
@@ -38,6 +40,7 @@ pub fn allocate(
         state: BlockState::Open,
         synced: 0,
         punched: 0,
+        wants,
     };
     txn.insert(block, &row);
     txn.insert((session, block), &WritingRow);

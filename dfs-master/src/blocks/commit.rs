@@ -8,7 +8,7 @@
 use crate::{
     blocks::{extents, inline, reclaim},
     tables::{
-        rows::{BlockRow, BlockState, Body, InodeRow},
+        rows::{BlockRow, BlockState, Body, InodeRow, Wants},
         txn::{Rows, Txn},
     },
 };
@@ -227,6 +227,13 @@ fn point(
         removed.extend(extents::remove(txn, inode, row, extent.range())?);
         extents::insert(txn, inode, row, *extent)?;
         row.size = row.size.max(extent.range().end);
+    }
+    let wants = Wants::of(row.policy);
+    for (id, block) in blocks {
+        let wants = block.wants.and(wants);
+        if wants != block.wants {
+            txn.put(id, &BlockRow { wants, ..block });
+        }
     }
     row.body = Body::Extents;
     let waiting = extents::unsynced(txn, row)?;

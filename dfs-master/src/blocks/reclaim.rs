@@ -9,7 +9,7 @@ use crate::{
         extents::{self, Map},
         space,
     },
-    quota,
+    policy, quota,
     tables::{
         damage::Damage,
         key::{Key, KeyRange, all},
@@ -76,8 +76,10 @@ pub fn drop_inode(
         totals.stored = totals.stored.saturating_sub(stored);
     })?;
     row.stored = stored;
+    quota::count::forget(txn, inode, row.quota)?;
     if row.is_directory() {
-        quota::count::forget(txn, inode, row.quota)?;
+        quota::count::forget_quota(txn, inode)?;
+        policy::set::forget(txn, inode)?;
     }
     quota::dropped(txn, row.quota.take(), stored)?;
     if row.xattrs > 0 {

@@ -1,6 +1,6 @@
 //! Which minions get a new block.
 
-use dfs_proto::{error::FsError, id::MinionId, minion::Liveness};
+use dfs_proto::{block::Copies, error::FsError, id::MinionId, minion::Liveness};
 
 /// A minion that might get a replica.
 #[derive(Clone, Debug)]
@@ -17,28 +17,14 @@ pub struct Candidate {
     pub liveness: Liveness,
 }
 
-/// How many copies there are to be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Copies {
-    /// So many, if that many minions can take one.
-    pub wanted: u32,
-    /// So many at least.
-    pub least: u32,
-}
-
-impl Copies {
-    /// The copies that these settings mean in a cluster of so many minions: 3 or as many as there
-    /// are minions, and 2 or as many as there are copies.
-    pub fn of(setting: Option<u32>, least: Option<u32>, minions: usize) -> Copies {
-        let minions = u32::try_from(minions).unwrap_or(u32::MAX).max(1);
-        let wanted = setting.unwrap_or_else(|| minions.min(3)).max(1);
-        // Who asks for more copies than there are minions gets as many as there are.
-        let wanted = wanted.min(minions);
-        Copies {
-            wanted,
-            least: least.unwrap_or(2).min(wanted).max(1),
-        }
-    }
+/// The copies that these settings mean in a cluster of so many minions: 3 or as many as there are
+/// minions, and 2 or as many as there are copies.
+pub fn copies(setting: Option<u32>, least: Option<u32>, minions: usize) -> Copies {
+    let asked = Copies {
+        wanted: setting.unwrap_or(3),
+        least: least.unwrap_or(2),
+    };
+    asked.on(minions)
 }
 
 /// What a writer asks for.
@@ -263,8 +249,8 @@ mod tests {
     #[test]
     fn copies_follow_the_cluster() {
         let of = |setting, least, minions| {
-            let copies = Copies::of(setting, least, minions);
-            (copies.wanted, copies.least)
+            let possible = copies(setting, least, minions);
+            (possible.wanted, possible.least)
         };
         assert_eq!(of(None, None, 0), (1, 1));
         assert_eq!(of(None, None, 2), (2, 2));

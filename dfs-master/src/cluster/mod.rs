@@ -8,7 +8,7 @@ mod liveness;
 mod room;
 mod roster;
 
-pub use choose::{Candidate, Copies, Wish, choose};
+pub use choose::{Candidate, Wish, choose, copies};
 pub use keepers::{Aspirant, Keepers, wants_snapshot};
 pub use liveness::Patience;
 pub use room::logical_bytes;

@@ -18,7 +18,7 @@ use crate::{
         replies::{self, Admission},
     },
     namespace::session,
-    quota,
+    policy, quota,
     tables::{
         key::{Key, all},
         rows::{BootsRow, FilesystemRow, InodeRow, MinionRow, NumbersRow, RecoveredRow},
@@ -220,13 +220,12 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
             blocks_max,
             rows_max,
         } => reclaim(txn, now, *before, (*blocks_max, *rows_max)),
-        Act::Quota { directory, limits } => match limits {
-            Some(limits) => quota::set::set(txn, *directory, *limits),
-            None => quota::set::remove(txn, *directory),
+        Act::Quota { .. } | Act::Policy { .. } => {
+            rule(txn, act)?;
+            Ok(Outcome::Done)
         }
-        .map(|()| Outcome::Done),
         Act::Count { entries_max } => {
-            let more = quota::count::step(txn, *entries_max)? == 0;
+            let more = policy::step::step(txn, *entries_max)? == 0;
             Ok(Outcome::Counted { more })
         }
         Act::Punch { blocks } => {
@@ -244,6 +243,21 @@ fn act(txn: &mut Txn<'_>, now: Timestamp, act: &Act) -> Result<Outcome, FsError>
         } => rewrite(txn, now, (*session, *block), step),
         Act::Mend(mends) => each(mends, |one| mend(txn, now, one)),
         Act::Change { .. } => unreachable!("changes of sessions are carried out once, elsewhere"),
+    }
+}
+
+/// A directory gets a rule for what is in it, or loses it.
+fn rule(txn: &mut Txn<'_>, act: &Act) -> Result<(), FsError> {
+    match act {
+        Act::Quota { directory, limits } => match limits {
+            Some(limits) => quota::set::set(txn, *directory, *limits),
+            None => quota::set::remove(txn, *directory),
+        },
+        Act::Policy { directory, copies } => match copies {
+            Some(copies) => policy::set::set(txn, *directory, *copies),
+            None => policy::set::remove(txn, *directory),
+        },
+        _ => unreachable!("the caller sends only rules of directories"),
     }
 }
 
@@ -302,8 +316,8 @@ fn rewrite(
     step: &RewriteStep,
 ) -> Result<Outcome, FsError> {
     let files = match step {
-        RewriteStep::Begin(replicas) => {
-            wear::begin(txn, session, block, replicas)?;
+        RewriteStep::Begin(replicas, wants) => {
+            wear::begin(txn, session, block, replicas, *wants)?;
             Vec::new()
         }
         RewriteStep::End(length) => {

@@ -4,7 +4,6 @@
 //! operations, and for people who want to know.
 
 use crate::namespace::acl::List;
-use crate::quota::audit::audit;
 use crate::tables::{
     damage::Damage,
     key::{Key, KeyBytes, all},
@@ -16,6 +15,7 @@ use crate::tables::{
     },
     txn::{Direction, Rows},
 };
+use crate::{policy, quota};
 use dfs_proto::{
     attr::{AclKind, FileKind},
     extent::Extent,
@@ -225,7 +225,8 @@ pub fn check(read: &impl Rows) -> Result<Vec<Violation>, Damage> {
     handles(&world, &mut found);
     locks(&world, &mut found);
     totals(&world, &mut found);
-    found.extend(audit(read)?.into_iter().map(Violation));
+    found.extend(quota::audit::audit(read)?.into_iter().map(Violation));
+    found.extend(policy::audit::audit(read)?.into_iter().map(Violation));
     Ok(found)
 }
 

@@ -7,9 +7,10 @@
 pub use crate::{
     blocks::{replicas::ReplicaNews, seal::Measured, wear::Move},
     engine::audit::Mend,
-    tables::rows::PositionRow as Position,
+    tables::rows::{PositionRow as Position, Wants},
 };
 use dfs_proto::{
+    block::Copies,
     change::{Change, Changed, Ticket},
     error::FsError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
@@ -42,6 +43,8 @@ pub enum Grant {
         block: BlockId,
         /// The minions that are to have it, in write order.
         replicas: Vec<MinionId>,
+        /// The copies that there should be of it as it stands.
+        copies: Copies,
     },
 }
 
@@ -123,10 +126,10 @@ pub enum Act {
         /// What it may take; `None` takes the quota away.
         limits: Option<Limits>,
     },
-    /// Counts, in bounded steps, what was there before a quota was set or taken away. Answered with
-    /// `Counted`.
+    /// Counts, in bounded steps, what was there before a quota was set or taken away, and passes
+    /// policies on. Answered with `Counted`.
     Count {
-        /// Entries of directories to count, at the most.
+        /// Entries of directories, and extents of files, to look at, at the most.
         entries_max: u32,
     },
     /// Judges blocks of which some bytes may be dead, and decides which bytes are given up. Those
@@ -171,13 +174,20 @@ pub enum Act {
         /// Numbers of minions that are passed over.
         minions: u32,
     },
+    /// Gives a directory a policy, or takes its own away. Answered with `Done`.
+    Policy {
+        /// Which directory.
+        directory: InodeId,
+        /// The copies of what is in and below it; `None` takes its policy away.
+        copies: Option<Copies>,
+    },
 }
 
 /// A step of a rewrite.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RewriteStep {
-    /// Makes the block on these minions, in write order.
-    Begin(Vec<MinionId>),
+    /// Makes the block on these minions, in write order, for bytes of which so many copies are wanted.
+    Begin(Vec<MinionId>, Wants),
     /// All is copied: ends it at this length.
     End(u32),
     /// It is whole on every replica: whoever names these bytes of other blocks names them there.
@@ -243,6 +253,7 @@ impl Command {
             | Act::SealMeasured { .. }
             | Act::Reclaim { .. }
             | Act::Quota { .. }
+            | Act::Policy { .. }
             | Act::Mend(_) => true,
             Act::Change { change, .. } => {
                 matches!(change, Change::Sync | Change::Commit { durable: true, .. })

@@ -11,6 +11,7 @@ use crate::{
 };
 use dfs_proto::{
     attr::SetAttr,
+    block::Copies,
     change::{Caller, CommitBytes, FileCommit, Make, RangeMode, Ticket},
     extent::{Extent, FileRange},
     id::{BlockId, FilesystemId, SessionId},
@@ -97,12 +98,17 @@ impl Bench {
         };
         bench.change(make, Grant::Inode(FILE));
         let allocate = Change::Allocate {
+            inode: FILE,
             avoid: Vec::new(),
             near: None,
         };
         let grant = Grant::Block {
             block: BlockId(5),
             replicas: vec![MinionId(1)],
+            copies: Copies {
+                wanted: 1,
+                least: 1,
+            },
         };
         bench.change(allocate, grant);
         bench.commit((0..EXTENTS).map(|i| (u64::from(i) * 10, i)).collect());

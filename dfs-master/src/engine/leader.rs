@@ -6,7 +6,7 @@
 //! never across an await.
 
 use crate::{
-    cluster::{Aspirant, Copies, Keepers, Patience, Roster, logical_bytes},
+    cluster::{Aspirant, Keepers, Patience, Roster, copies, logical_bytes},
     engine::{
         audit::Runs,
         command::{Act, Outcome},
@@ -24,6 +24,7 @@ use crate::{
 };
 use dfs_host::{clock::Clock, disk::Disk};
 use dfs_proto::{
+    block::Copies,
     error::FsError,
     id::{BlockId, COUNTER_BITS, FilesystemId, InodeId, MinionId, SessionId},
     session::Event,
@@ -140,9 +141,13 @@ impl Leader {
         self.clock.monotonic()
     }
 
-    /// The copies that a new block gets now.
-    pub fn copies(&self) -> Copies {
-        Copies::of(self.copies.0, self.copies.1, self.roster.lock().staying())
+    /// The copies that a new block gets now of files under this policy.
+    pub fn copies(&self, policy: Option<Copies>) -> Copies {
+        let minions = self.roster.lock().staying();
+        match policy {
+            Some(policy) => policy.on(minions),
+            None => copies(self.copies.0, self.copies.1, minions),
+        }
     }
 
     /// Has a session keep what it is told of these inodes, if it may; also the bytes of a file, if it
@@ -229,9 +234,9 @@ impl Leader {
             })
     }
 
-    /// Space and inodes.
-    pub fn space(&self) -> Result<Space, FsError> {
-        let copies = self.copies().wanted;
+    /// Space for what is under a policy, and inodes.
+    pub fn space(&self, policy: Option<Copies>) -> Result<Space, FsError> {
+        let copies = self.copies(policy).wanted;
         let (rooms, frees): (Vec<u64>, Vec<u64>) = {
             let roster = self.roster.lock();
             roster

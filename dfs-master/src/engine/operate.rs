@@ -5,7 +5,10 @@ use crate::{
     engine::command::Grant,
     locks::held,
     namespace::{acl, link, lookup, make, open, rename, session, setattr, unlink, xattr},
-    tables::txn::Txn,
+    tables::{
+        rows::{InodeRow, Wants},
+        txn::{Rows, Txn},
+    },
 };
 use dfs_proto::{
     attr::AclKind,
@@ -57,9 +60,18 @@ pub fn operate(
             open::open(txn, now, session, *inode, *truncate, *kill_privileges).map(Changed::Opened)
         }
         Change::Close { inodes } => open::close(txn, now, session, inodes).map(|()| Changed::Done),
-        Change::Allocate { .. } => match grant {
-            Grant::Block { block, replicas } => {
-                allocate::allocate(txn, session, *block, replicas).map(Changed::Placed)
+        Change::Allocate { inode, .. } => match grant {
+            Grant::Block {
+                block,
+                replicas,
+                copies,
+            } => {
+                // One that is gone meanwhile gets no more bytes.
+                let row = txn.row::<InodeRow>(*inode)?;
+                let wants = Wants::of(row.and_then(|row| row.policy));
+                let place = allocate::allocate(txn, session, *block, replicas, wants)?;
+                let copies = *copies;
+                Ok(Changed::Placed { place, copies })
             }
             Grant::Nothing | Grant::Inode(_) => Err(no_grant("block")),
         },

@@ -5,7 +5,7 @@
 
 pub use crate::tables::rows::{
     BlockRow, BlockState, MinionRow, QuotaRow, RecoveredRow as Recovered, ReplicaHealth,
-    SessionRow, TotalsRow as Totals,
+    SessionRow, TotalsRow as Totals, Wants,
 };
 pub use crate::{
     blocks::wear::{Cut, Holes, moves},
@@ -24,8 +24,8 @@ use crate::{
         damage::Damage,
         key::{Key, KeyRange, all},
         rows::{
-            BootsRow, FilesystemRow, HolesRow, OpenRow, TotalsRow, UnusedRow, UseRow, WornRow,
-            WritingRow,
+            BootsRow, FilesystemRow, HolesRow, InodeRow, OpenRow, PolicyRow, TotalsRow, UnusedRow,
+            UseRow, WornRow, WritingRow,
         },
         txn::{Direction, Rows, Tables, View as TablesView},
     },
@@ -33,6 +33,7 @@ use crate::{
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
+    block::Copies,
     change::Logged,
     error::FsError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
@@ -373,6 +374,27 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<(InodeId, QuotaRow)>, FsError> {
         Ok(tell::page(&self.tables.view(), after, limit)?)
+    }
+
+    /// The policy that an inode is under.
+    pub fn policy(&self, inode: InodeId) -> Result<Option<Copies>, FsError> {
+        let row = self.tables.view().row::<InodeRow>(inode)?;
+        Ok(row.and_then(|row| row.policy))
+    }
+
+    /// A page of all directories that have a policy of their own.
+    pub fn policies(
+        &self,
+        after: InodeId,
+        limit: usize,
+    ) -> Result<Vec<(InodeId, Copies)>, FsError> {
+        let range = KeyRange::after(all::policies(), Key::Policy(after));
+        let view = self.tables.view();
+        let page = view.page(range, limit, |key, row: PolicyRow| match key {
+            Key::Policy(directory) => (directory, row.copies),
+            _ => unreachable!("the range is of policies"),
+        })?;
+        Ok(page)
     }
 
     /// Whether `Count` has something to count.

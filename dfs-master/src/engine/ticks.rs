@@ -7,6 +7,7 @@ mod wear;
 
 use super::leader::{Leader, Unsettled};
 use crate::{
+    cluster::Candidate,
     engine::{
         command::{Act, Outcome, ReplicaNews},
         reader::{BlockRow, BlockState, ReplicaHealth},
@@ -15,12 +16,13 @@ use crate::{
 };
 use dfs_proto::{
     error::FsError,
+    extent::BLOCK_BYTES_MAX,
     id::{BlockId, SessionId},
     minion::{Liveness, Task},
     session::Event,
     time::Timestamp,
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Between two ticks.
@@ -166,7 +168,8 @@ impl Ticks {
 }
 
 /// Whether an open block is to be ended soon: because a minion that has it is silent or leaves, or because
-/// a replica is lost or damaged, and can be made anew only then.
+/// a replica is lost or damaged, or policies want more or fewer than there are: only then can some be
+/// made or given up.
 fn is_better_ended(leader: &Leader, block: BlockId, row: &BlockRow) -> bool {
     let minions = || row.replicas.iter().map(|(minion, _)| *minion);
     if row.counting().count() < row.replicas.len() {
@@ -176,7 +179,28 @@ fn is_better_ended(leader: &Leader, block: BlockId, row: &BlockRow) -> bool {
         let damaged = leader.damaged.lock();
         minions().any(|minion| damaged.contains(&(block, minion)))
     };
-    is_damaged || on_shaky_minion(leader, row)
+    is_damaged || on_shaky_minion(leader, row) || has_other_copies(leader, row)
+}
+
+/// Whether a block has more replicas than it should, or fewer where there is a minion for one more.
+fn has_other_copies(leader: &Leader, row: &BlockRow) -> bool {
+    let usual = usize::try_from(leader.copies(None).wanted).unwrap_or(usize::MAX);
+    let roster = leader.roster.lock();
+    let room = u64::from(BLOCK_BYTES_MAX);
+    let has = |minion| row.replicas.iter().any(|(of, _)| *of == minion);
+    let takes = |one: &Candidate| one.liveness == Liveness::Alive && one.free >= room;
+    match row
+        .replicas
+        .len()
+        .cmp(&row.wants.copies(usual, roster.staying()))
+    {
+        Ordering::Greater => true,
+        Ordering::Equal => false,
+        Ordering::Less => {
+            let candidates = roster.candidates();
+            candidates.iter().any(|one| takes(one) && !has(one.minion))
+        }
+    }
 }
 
 fn on_shaky_minion(leader: &Leader, row: &BlockRow) -> bool {
@@ -317,7 +341,7 @@ async fn reclaim(leader: &Leader) -> Result<(), FsError> {
     drop_decided(leader).await
 }
 
-/// Counts some of what was there before a quota was set or taken away.
+/// Counts some of what was there before a quota was set or taken away, and passes policies on.
 pub async fn count(leader: &Leader) -> Result<(), FsError> {
     for _ in 0..COUNT_STEPS_MAX {
         if !leader.reader.is_counting()? || leader.reserve.lock().read_only() {
@@ -375,8 +399,9 @@ async fn drop_decided(leader: &Leader) -> Result<(), FsError> {
 }
 
 async fn survey(leader: &Leader) -> Result<(), FsError> {
-    let copies = leader.copies().wanted;
     let carers = heal::carers(leader);
+    let stay = leader.roster.lock().staying();
+    let copies = (carers.1.copies, stay);
     let mut found = heal::Found::default();
     for _ in 0..STEPS_MAX {
         let after = leader.survey.lock().after.unwrap_or(BlockId(0));

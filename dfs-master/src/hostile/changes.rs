@@ -9,6 +9,7 @@ use crate::engine::{
 };
 use bytes::Bytes;
 use dfs_proto::{
+    block::Copies,
     change::{Caller, CommitBytes, FileCommit, Make},
     error::FsError,
     extent::Extent,
@@ -85,6 +86,13 @@ impl Bench {
             bytes: Some(1 << 30),
             inodes: Some(9),
         };
+        bench.act(Act::Policy {
+            directory: InodeId(101),
+            copies: Some(Copies {
+                wanted: 2,
+                least: 1,
+            }),
+        });
         bench.act(Act::Quota {
             directory: InodeId(101),
             limits: Some(limits),
@@ -116,6 +124,10 @@ impl Bench {
             Change::Allocate { .. } => Grant::Block {
                 block: BlockId(200 + self.sequence),
                 replicas: vec![MinionId(1)],
+                copies: Copies {
+                    wanted: 1,
+                    least: 1,
+                },
             },
             _ => Grant::Nothing,
         };
@@ -206,6 +218,7 @@ fn use_it() -> Vec<Change> {
         make(101, "large", Make::File { open: true }),
         make(1, "small", Make::File { open: true }),
         Change::Allocate {
+            inode: InodeId(101),
             avoid: Vec::new(),
             near: None,
         },

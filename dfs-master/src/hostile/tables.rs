@@ -14,10 +14,10 @@ use crate::{
         key::{Counter, Key},
         row::{self, Row},
         rows::{
-            BlockRow, BootsRow, DirentRow, ExtentRow, FilesystemRow, HolesRow, InlineRow, InodeRow,
-            ListingRow, LockRow, LockedRow, MinionRow, NumbersRow, OpenRow, PositionRow,
-            ProgressRow, QuotaRow, RecoveredRow, ReplyRow, SessionRow, TotalsRow, TrimRow,
-            UncountedRow, UnusedRow, UseRow, WornRow, WritingRow, XattrRow,
+            AmpleRow, BlockRow, BootsRow, DirentRow, ExtentRow, FilesystemRow, HolesRow, InlineRow,
+            InodeRow, ListingRow, LockRow, LockedRow, MinionRow, NumbersRow, OpenRow, PolicyRow,
+            PositionRow, ProgressRow, QuotaRow, RecoveredRow, ReplyRow, SessionRow, TotalsRow,
+            TrimRow, UncountedRow, UnusedRow, UseRow, WornRow, WritingRow, XattrRow,
         },
     },
 };
@@ -59,6 +59,8 @@ pub fn rows(bytes: &[u8]) -> Verdict {
         Key::Trim(_) => row::<TrimRow>(key, value),
         Key::Quota(_) => row::<QuotaRow>(key, value),
         Key::Uncounted(_) => row::<UncountedRow>(key, value),
+        Key::Policy(_) => row::<PolicyRow>(key, value),
+        Key::Ample(_) => row::<AmpleRow>(key, value),
         Key::Counter(Counter::Filesystem) => row::<FilesystemRow>(key, value),
         Key::Counter(Counter::Numbers) => row::<NumbersRow>(key, value),
         Key::Counter(Counter::Boots) => row::<BootsRow>(key, value),

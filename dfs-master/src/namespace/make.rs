@@ -67,6 +67,7 @@ pub fn make(txn: &mut Txn<'_>, now: Timestamp, request: Request<'_>) -> Result<C
     acl::inherit(txn, (parent, &above), inode, &mut row, request.caller)?;
     row.rdev = rdev;
     row.quota = above.quota;
+    row.policy = above.policy;
     row.links = 1;
     if kind == FileKind::Directory {
         row.links = 2;

@@ -3,6 +3,7 @@
 use crate::{
     blocks::extents,
     namespace::{directory, unlink},
+    policy::inherit::inherit,
     quota::{
         account::{Growth, Shift},
         border,
@@ -132,8 +133,9 @@ fn replace(
     let mut shift = Shift::default();
     if let Some(above) = &parents.to {
         let to = (to.parent, above.quota);
-        let moved = (moved.dirent.inode, &mut moved.row);
-        border::moved(txn, &mut shift, moved, from.parent, to)?;
+        let (inode, row) = (moved.dirent.inode, &mut moved.row);
+        border::moved(txn, &mut shift, (inode, row), from.parent, to)?;
+        inherit(txn, &mut shift, (inode, row), above.policy)?;
     }
     moved.row.touch(now);
     let Found { dirent, .. } = moved;
@@ -204,10 +206,12 @@ fn exchange(
     if let Some(above) = &parents.to {
         let mut shift = Shift::default();
         let (here, there) = ((from.parent, parents.from.quota), (to.parent, above.quota));
-        let one = (moved.dirent.inode, &mut moved.row);
-        border::moved(txn, &mut shift, one, from.parent, there)?;
-        let one = (other.dirent.inode, &mut other.row);
-        border::moved(txn, &mut shift, one, to.parent, here)?;
+        let (inode, row) = (moved.dirent.inode, &mut moved.row);
+        border::moved(txn, &mut shift, (inode, row), from.parent, there)?;
+        inherit(txn, &mut shift, (inode, row), above.policy)?;
+        let (inode, row) = (other.dirent.inode, &mut other.row);
+        border::moved(txn, &mut shift, (inode, row), to.parent, here)?;
+        inherit(txn, &mut shift, (inode, row), parents.from.policy)?;
         shift.book(txn, Growth::Limited)?;
     }
     moved.row.touch(now);

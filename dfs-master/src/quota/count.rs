@@ -1,17 +1,16 @@
-//! Has inodes be counted as their directories are: at once where a name moves, in bounded steps
-//! where a whole directory comes to be counted otherwise.
+//! Has inodes be counted as their directories are: at once where a name moves, and in bounded steps,
+//! which are noted here, where a whole directory comes to be counted otherwise.
 
 use super::account::{self, Growth, Shift};
 use crate::tables::{
     damage::Damage,
-    key::{Key, KeyRange, all},
-    rows::{Counted, InodeRow, ListingRow, QuotaRow, UncountedRow},
+    rows::{Counted, InodeRow, QuotaRow, UncountedRow},
     txn::{Rows, Txn},
 };
-use dfs_proto::{error::FsError, id::InodeId, view::Cookie};
+use dfs_proto::{error::FsError, id::InodeId};
 
-/// A directory of which entries are still to be counted.
-const UNCOUNTED: Counted = Counted {
+/// An inode of which something is still to be looked at.
+pub const UNCOUNTED: Counted = Counted {
     inodes: 0,
     bytes: 0,
     uncounted: 1,
@@ -26,20 +25,30 @@ pub fn recount(
     quota: Option<InodeId>,
 ) -> Result<(), Damage> {
     let mut what = account::one(row.stored);
-    let waits = row.is_directory() && txn.has::<UncountedRow>(inode)?;
-    if waits {
+    if txn.has::<UncountedRow>(inode)? {
         what.uncounted = 1;
     }
     shift.take(txn, row.quota, what)?;
     shift.add(txn, quota, what)?;
     if row.is_directory() && row.size > 0 {
-        // From the first entry again: those that were counted are of what it was counted in before.
-        txn.put(inode, &UncountedRow::default());
-        if !waits {
-            shift.add(txn, quota, UNCOUNTED)?;
-        }
+        again(txn, shift, inode, quota)?;
     }
     row.quota = quota;
+    Ok(())
+}
+
+/// Has all that is in an inode counted in `quota` be looked at, from the first on: what was before is
+/// of what the inode was then.
+pub fn again(
+    txn: &mut Txn<'_>,
+    shift: &mut Shift,
+    inode: InodeId,
+    quota: Option<InodeId>,
+) -> Result<(), Damage> {
+    if !txn.has::<UncountedRow>(inode)? {
+        shift.add(txn, quota, UNCOUNTED)?;
+    }
+    txn.put(inode, &UncountedRow::default());
     Ok(())
 }
 
@@ -67,102 +76,19 @@ pub fn put_below(
     Ok(true)
 }
 
-/// Counts at most `budget` entries as their directories are; says how many of the budget are left.
-pub fn step(txn: &mut Txn<'_>, budget: u32) -> Result<u32, FsError> {
-    let mut left = budget;
-    while left > 0 {
-        let next = txn.page(
-            all::uncounted().prefix(),
-            1,
-            |key, row: UncountedRow| match key {
-                Key::Uncounted(directory) => (directory, row.after),
-                _ => unreachable!("the range is of uncounted directories"),
-            },
-        )?;
-        let Some((directory, after)) = next.first().copied() else {
-            return Ok(left);
-        };
-        left = entries(txn, directory, after, left)?;
-    }
-    Ok(0)
-}
-
-fn entries(
-    txn: &mut Txn<'_>,
-    directory: InodeId,
-    after: Cookie,
-    budget: u32,
-) -> Result<u32, FsError> {
-    let Some(row) = txn.row::<InodeRow>(directory)? else {
-        return Err(FsError::Damaged(format!(
-            "the entries of directory {directory} are to be counted, and it is not there"
-        )));
-    };
-    let from = Key::Listing {
-        parent: directory,
-        cookie: after,
-    };
-    let range = KeyRange::after(all::listing(directory), from);
-    let limit = usize::try_from(budget).expect("32 bits");
-    let page = txn.page(range, limit, |key, row: ListingRow| match key {
-        Key::Listing { cookie, .. } => (cookie, row.inode),
-        _ => unreachable!("the range is of one listing"),
-    })?;
-    let mut shift = Shift::default();
-    for (_, inode) in &page {
-        follow(txn, &mut shift, *inode, row.quota)?;
-    }
-    match page.last() {
-        Some((after, _)) if page.len() == limit => {
-            txn.put(directory, &UncountedRow { after: *after });
-        }
-        _ => {
-            txn.delete::<UncountedRow>(directory);
-            shift.take(txn, row.quota, UNCOUNTED)?;
-        }
-    }
-    shift.book(txn, Growth::Counted)?;
-    // A directory that had nothing to count has cost something too.
-    let spent = u32::try_from(page.len()).expect("below the budget").max(1);
-    Ok(budget.saturating_sub(spent))
-}
-
-/// Has an entry be counted as its directory is.
-fn follow(
-    txn: &mut Txn<'_>,
-    shift: &mut Shift,
-    inode: InodeId,
-    quota: Option<InodeId>,
-) -> Result<(), FsError> {
-    let Some(mut row) = txn.row::<InodeRow>(inode)? else {
-        return Err(FsError::Damaged(format!(
-            "inode {inode} is listed, and is not there"
-        )));
-    };
-    if row.quota == Some(inode) {
-        // Its own. Where it cannot be put below this one, the directory will be counted again.
-        if let Some(own) = txn.row::<QuotaRow>(inode)? {
-            put_below(txn, shift, inode, own, quota)?;
-        }
-    } else if row.quota != quota {
-        recount(txn, shift, (inode, &mut row), quota)?;
-        txn.put(inode, &row);
-    }
-    Ok(())
-}
-
-/// A directory goes for good: its quota, and what was to be counted of it, go with it.
-pub fn forget(
-    txn: &mut Txn<'_>,
-    directory: InodeId,
-    quota: Option<InodeId>,
-) -> Result<(), FsError> {
-    if txn.has::<UncountedRow>(directory)? {
-        txn.delete::<UncountedRow>(directory);
+/// An inode goes for good, and with it what was to be looked at of it.
+pub fn forget(txn: &mut Txn<'_>, inode: InodeId, quota: Option<InodeId>) -> Result<(), FsError> {
+    if txn.has::<UncountedRow>(inode)? {
+        txn.delete::<UncountedRow>(inode);
         let mut shift = Shift::default();
         shift.take(txn, quota, UNCOUNTED)?;
         shift.book(txn, Growth::Counted)?;
     }
+    Ok(())
+}
+
+/// A directory goes for good, and its quota with it.
+pub fn forget_quota(txn: &mut Txn<'_>, directory: InodeId) -> Result<(), FsError> {
     if let Some(mut row) = txn.row::<QuotaRow>(directory)? {
         row.removed = true;
         row.limits = dfs_proto::view::Limits::default();

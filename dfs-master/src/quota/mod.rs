@@ -8,10 +8,11 @@
 //! **The invariant.** An entry is counted as its directory is, or its directory has an [`UncountedRow`]:
 //! then the entries from there on are still to be looked at. Names keep it as they change; where a
 //! directory comes to be counted otherwise (a quota is set or taken away), it gets such a row, and
-//! [`count::step`] passes it on, a bounded number of entries at a time. With no such row left, every
+//! [`step`] passes it on, a bounded number of entries at a time. With no such row left, every
 //! directory is counted where it should be. An inode with names on both sides of a border, from before
 //! there was one, is counted in one of them.
 //!
+//! [`step`]: crate::policy::step::step
 //! [`UncountedRow`]: crate::tables::rows::UncountedRow
 
 pub mod account;

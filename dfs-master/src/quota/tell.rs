@@ -47,9 +47,9 @@ pub fn page(
     Ok(page)
 }
 
-/// Whether something is still to be counted.
+/// Whether something is still to be counted, or to get its policy.
 pub fn is_counting(read: &impl Rows) -> Result<bool, Damage> {
-    read.any(all::uncounted().prefix())
+    Ok(read.any(all::uncounted().prefix())? || read.any(all::ample().prefix())?)
 }
 
 /// What of `space` quotas, the nearest first, leave. The nearest with a limit is the whole, and what

@@ -75,12 +75,23 @@ pub enum Care {
 /// What is wished for a block.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// Copies.
+    /// Copies, of what is under no policy of a directory.
     pub copies: usize,
     /// How long the copies of a minion that is dead are waited for, unless only one is left.
     pub patience: Duration,
     /// Bytes that a minion must have free for a copy.
     pub room: u64,
+}
+
+impl Wanted {
+    /// What is wished for this block, of which files under policies may have bytes.
+    fn of(self, row: &BlockRow, minions: &[Carer]) -> Wanted {
+        let stay = minions.iter().filter(|one| !one.leaves).count();
+        Wanted {
+            copies: row.wants.copies(self.copies, stay),
+            ..self
+        }
+    }
 }
 
 /// What a block needs next, where its replicas on these minions are `damaged`.
@@ -93,6 +104,7 @@ pub fn care(
     if row.sealed().is_none() {
         return Care::Nothing;
     }
+    let wanted = wanted.of(row, minions);
     let of = |minion: MinionId| minions.iter().find(|one| one.minion == minion);
     let mut good: Vec<&Carer> = Vec::new();
     let mut late: Vec<&Carer> = Vec::new();

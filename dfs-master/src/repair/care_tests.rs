@@ -1,7 +1,7 @@
 //! The care for a block against a cluster in which every step is carried out at once.
 
 use super::*;
-use crate::engine::reader::BlockState;
+use crate::engine::reader::{BlockState, Wants};
 use dfs_proto::id::SessionId;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -48,6 +48,7 @@ fn block(on: &[u32]) -> BlockRow {
         state: BlockState::Sealed(10),
         synced: 10,
         punched: 0,
+        wants: Wants::of(None),
     }
 }
 

@@ -97,6 +97,7 @@ pub fn missing(minion: MinionId, row: &BlockRow) -> Remedy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::reader::Wants;
     use dfs_proto::id::{BlockId, SessionId};
 
     const US: MinionId = MinionId(1);
@@ -110,6 +111,7 @@ mod tests {
             state,
             synced: 0,
             punched: 0,
+            wants: Wants::of(None),
         }
     }
 

@@ -137,6 +137,7 @@ fn order(minions: Vec<MinionId>, task: Task) -> Settling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::reader::Wants;
     use dfs_proto::id::SessionId;
 
     const A: MinionId = MinionId(1);
@@ -151,6 +152,7 @@ mod tests {
             state,
             synced: 0,
             punched: 0,
+            wants: Wants::of(None),
         }
     }
 

@@ -19,8 +19,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a block that should have `copies` copies.
-    pub fn count(&mut self, row: &BlockRow, copies: u32, liveness: impl Fn(MinionId) -> Liveness) {
+    /// Counts a block, where it is `usual` to have so many copies on so many minions.
+    pub fn count(
+        &mut self,
+        row: &BlockRow,
+        (usual, minions): (usize, usize),
+        liveness: impl Fn(MinionId) -> Liveness,
+    ) {
         if row.state == BlockState::Reclaiming {
             return;
         }
@@ -33,7 +38,7 @@ impl Tally {
             *self.replicas.entry(*minion).or_default() += 1;
             good += usize::from(liveness(*minion) == Liveness::Alive);
         }
-        if good < usize::try_from(copies).unwrap_or(usize::MAX) {
+        if good < row.wants.copies(usual, minions) {
             if self.endangered.len() <= good {
                 self.endangered.resize(good + 1, 0);
             }
@@ -62,7 +67,7 @@ impl Survey {
     pub fn page(
         &mut self,
         page: &[(BlockId, BlockRow)],
-        copies: u32,
+        copies: (usize, usize),
         liveness: impl Fn(MinionId) -> Liveness,
     ) {
         for (_, row) in page {
@@ -86,6 +91,7 @@ impl Survey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::reader::Wants;
     use dfs_proto::id::SessionId;
 
     #[test]
@@ -97,6 +103,7 @@ mod tests {
             state: BlockState::Sealed(1),
             synced: 1,
             punched: 0,
+            wants: Wants::of(None),
         };
         use ReplicaHealth::{Lost, Whole};
         let page = [
@@ -112,15 +119,15 @@ mod tests {
             }
         };
         let mut survey = Survey::default();
-        survey.page(&page, 3, dead);
+        survey.page(&page, (3, 3), dead);
         assert_eq!((survey.last(), survey.after), (None, Some(BlockId(3))));
-        survey.page(&[], 3, dead);
+        survey.page(&[], (3, 3), dead);
         let tally = survey.last().expect("a round");
         assert_eq!(tally.endangered, [1, 1, 1]);
         assert_eq!((tally.blocks, tally.replicas[&MinionId(3)]), (3, 3));
         survey.restart();
-        survey.page(&page[..2], 2, |_| Liveness::Alive);
-        survey.page(&[], 2, |_| Liveness::Alive);
+        survey.page(&page[..2], (2, 3), |_| Liveness::Alive);
+        survey.page(&[], (2, 3), |_| Liveness::Alive);
         assert_eq!(survey.last().expect("a round").endangered, [0u64; 0]);
     }
 }

@@ -37,7 +37,7 @@ impl Leader {
         let unlocking = Unlocking::of(session, &change);
         let grant = match &change {
             Change::Make { .. } => Grant::Inode(self.ids.inode()),
-            Change::Allocate { avoid, near } => self.place(avoid, *near)?,
+            Change::Allocate { inode, avoid, near } => self.place(*inode, avoid, *near)?,
             _ => Grant::Nothing,
         };
         let ends = matches!(change, Change::EndSession);
@@ -103,9 +103,14 @@ impl Leader {
         Ok(self.lend(session, [inode], None) == Lend::Kept)
     }
 
-    fn place(&self, avoid: &[MinionId], near: Option<MinionId>) -> Result<Grant, FsError> {
+    fn place(
+        &self,
+        inode: InodeId,
+        avoid: &[MinionId],
+        near: Option<MinionId>,
+    ) -> Result<Grant, FsError> {
         let block = self.ids.block();
-        let copies = self.copies();
+        let copies = self.copies(self.reader.policy(inode)?);
         let candidates = self.roster.lock().candidates();
         let room = u64::from(BLOCK_BYTES_MAX);
         let wish = Wish {
@@ -115,7 +120,11 @@ impl Leader {
             room,
             turn: block.0,
         };
-        choose(&candidates, &wish).map(|replicas| Grant::Block { block, replicas })
+        choose(&candidates, &wish).map(|replicas| Grant::Block {
+            block,
+            replicas,
+            copies,
+        })
     }
 }
 

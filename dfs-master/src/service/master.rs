@@ -106,7 +106,6 @@ impl Master for MasterService {
             filesystem: leader.filesystem,
             term_ms: millis(TERM),
             lease_ms: millis(LEASE_TERM),
-            copies: leader.copies().wanted,
             roster,
             now: leader.clock.wall(),
         })
@@ -331,7 +330,8 @@ impl Master for MasterService {
             Err(FsError::Stale(_)) => Vec::new(),
             quotas => quotas?,
         };
-        Ok(tell::within(self.leader.space()?, &quotas))
+        let policy = self.leader.reader.policy(inode)?;
+        Ok(tell::within(self.leader.space(policy)?, &quotas))
     }
 
     async fn report_bad(

@@ -3,7 +3,9 @@
 //! A key is one letter for its kind, then its parts, big-endian, so that the order of the bytes is
 //! the order of the parts and a range of keys is an operation: the entries of a directory, the
 //! extents of a file, the uses of a block. The letters and widths are on disk: they never change,
-//! and a letter that is given up is not given out again. `P` (policies) is kept for rows to come.
+//! and a letter that is given up is not given out again.
+
+pub mod all;
 
 use crate::tables::damage::Damage;
 use dfs_proto::id::{BlockId, InodeId, MinionId, SessionId};
@@ -121,8 +123,12 @@ pub enum Key<'a> {
     Trim(InodeId),
     /// `Q directory`: the quota of a directory.
     Quota(InodeId),
-    /// `Y directory`: a directory of which some entries are still to be counted as it is.
+    /// `Z inode`: an inode of which entries or blocks are still to be counted, or to get its policy.
     Uncounted(InodeId),
+    /// `P directory`: the policy of a directory.
+    Policy(InodeId),
+    /// `J block`: a block that may have more copies than the files want whose bytes it has.
+    Ample(BlockId),
     /// `C counter`: the few things of which there is one.
     Counter(Counter),
 }
@@ -300,7 +306,9 @@ impl Key<'_> {
             Key::Minion(minion) => of(b'M').u32(minion.0),
             Key::Trim(inode) => of(b'T').u64(inode.0),
             Key::Quota(directory) => of(b'Q').u64(directory.0),
-            Key::Uncounted(directory) => of(b'Z').u64(directory.0),
+            Key::Uncounted(inode) => of(b'Z').u64(inode.0),
+            Key::Policy(directory) => of(b'P').u64(directory.0),
+            Key::Ample(block) => of(b'J').u64(block.0),
             Key::Counter(counter) => of(b'C').then(&[match counter {
                 Counter::Filesystem => b'f',
                 Counter::Numbers => b'n',
@@ -365,6 +373,8 @@ impl Key<'_> {
             b'T' => parts.u64().map(|inode| Key::Trim(InodeId(inode))),
             b'Q' => parts.u64().map(|inode| Key::Quota(InodeId(inode))),
             b'Z' => parts.u64().map(|inode| Key::Uncounted(InodeId(inode))),
+            b'P' => parts.u64().map(|inode| Key::Policy(InodeId(inode))),
+            b'J' => parts.u64().map(|block| Key::Ample(BlockId(block))),
             b'C' => parts.counter(),
             _ => None,
         };
@@ -440,148 +450,5 @@ impl<'a> Parts<'a> {
             b'r' => Counter::Recovered,
             _ => return None,
         }))
-    }
-}
-
-/// The beginnings that keys of one kind share, for ranges over them.
-pub mod all {
-    use super::KeyBytes;
-    use dfs_proto::id::{BlockId, InodeId, SessionId};
-
-    /// All inodes.
-    pub fn inodes() -> KeyBytes {
-        KeyBytes::of(b'I')
-    }
-    /// The inline bytes of all files.
-    pub fn inlines() -> KeyBytes {
-        KeyBytes::of(b'F')
-    }
-    /// All directory entries, by name.
-    pub fn dirents() -> KeyBytes {
-        KeyBytes::of(b'D')
-    }
-    /// The entries of one directory, by name.
-    pub fn entries(parent: InodeId) -> KeyBytes {
-        KeyBytes::of(b'D').u64(parent.0)
-    }
-    /// The directory entries of all directories, by cookie.
-    pub fn listings() -> KeyBytes {
-        KeyBytes::of(b'N')
-    }
-    /// The entries of one directory, by cookie.
-    pub fn listing(parent: InodeId) -> KeyBytes {
-        KeyBytes::of(b'N').u64(parent.0)
-    }
-    /// The inline bytes of one file.
-    pub fn inline(inode: InodeId) -> KeyBytes {
-        KeyBytes::of(b'F').u64(inode.0)
-    }
-    /// All extended attributes.
-    pub fn every_xattr() -> KeyBytes {
-        KeyBytes::of(b'X')
-    }
-    /// The extended attributes of one inode.
-    pub fn xattrs(inode: InodeId) -> KeyBytes {
-        KeyBytes::of(b'X').u64(inode.0)
-    }
-    /// The extents of all files.
-    pub fn every_extent() -> KeyBytes {
-        KeyBytes::of(b'E')
-    }
-    /// The extents of one file in all generations.
-    pub fn generations(inode: InodeId) -> KeyBytes {
-        KeyBytes::of(b'E').u64(inode.0)
-    }
-    /// The extents of one generation of a file.
-    pub fn extents(inode: InodeId, generation: u32) -> KeyBytes {
-        KeyBytes::of(b'E').u64(inode.0).u32(generation)
-    }
-    /// All blocks.
-    pub fn blocks() -> KeyBytes {
-        KeyBytes::of(b'B')
-    }
-    /// The uses of all blocks.
-    pub fn every_use() -> KeyBytes {
-        KeyBytes::of(b'U')
-    }
-    /// The uses of one block.
-    pub fn uses(block: BlockId) -> KeyBytes {
-        KeyBytes::of(b'U').u64(block.0)
-    }
-    /// All blocks that are not settled.
-    pub fn unsettled() -> KeyBytes {
-        KeyBytes::of(b'W')
-    }
-    /// The blocks of one session that are not settled.
-    pub fn written_by(session: SessionId) -> KeyBytes {
-        KeyBytes::of(b'W').u64(session.0)
-    }
-    /// All blocks that nothing names.
-    pub fn unused() -> KeyBytes {
-        KeyBytes::of(b'G')
-    }
-    /// All blocks of which some bytes may be dead.
-    pub fn worn() -> KeyBytes {
-        KeyBytes::of(b'Y')
-    }
-    /// What was given up of all blocks.
-    pub fn every_hole() -> KeyBytes {
-        KeyBytes::of(b'H')
-    }
-    /// All sessions.
-    pub fn sessions() -> KeyBytes {
-        KeyBytes::of(b'S')
-    }
-    /// What all sessions hold open.
-    pub fn every_open() -> KeyBytes {
-        KeyBytes::of(b'O')
-    }
-    /// What one session holds open.
-    pub fn opens(session: SessionId) -> KeyBytes {
-        KeyBytes::of(b'O').u64(session.0)
-    }
-    /// The locks of all inodes.
-    pub fn every_lock() -> KeyBytes {
-        KeyBytes::of(b'L')
-    }
-    /// The locks of one inode.
-    pub fn locks(inode: InodeId) -> KeyBytes {
-        KeyBytes::of(b'L').u64(inode.0)
-    }
-    /// The locks of one inode that one session has.
-    pub fn locks_of(inode: InodeId, session: SessionId) -> KeyBytes {
-        KeyBytes::of(b'L').u64(inode.0).u64(session.0)
-    }
-    /// How much all sessions have locked.
-    pub fn every_locked() -> KeyBytes {
-        KeyBytes::of(b'K')
-    }
-    /// How much one session has locked of each inode.
-    pub fn locked_by(session: SessionId) -> KeyBytes {
-        KeyBytes::of(b'K').u64(session.0)
-    }
-    /// The answers kept for one session.
-    pub fn replies(session: SessionId) -> KeyBytes {
-        KeyBytes::of(b'R').u64(session.0)
-    }
-    /// The answers kept for all sessions.
-    pub fn every_reply() -> KeyBytes {
-        KeyBytes::of(b'R')
-    }
-    /// All minions.
-    pub fn minions() -> KeyBytes {
-        KeyBytes::of(b'M')
-    }
-    /// Inodes with extents to be removed.
-    pub fn trims() -> KeyBytes {
-        KeyBytes::of(b'T')
-    }
-    /// The quotas of all directories.
-    pub fn quotas() -> KeyBytes {
-        KeyBytes::of(b'Q')
-    }
-    /// All directories of which some entries are still to be counted.
-    pub fn uncounted() -> KeyBytes {
-        KeyBytes::of(b'Z')
     }
 }

@@ -34,12 +34,20 @@ pub fn encode<R: Row>(row: &R, into: Vec<u8>) -> Vec<u8> {
     postcard::to_extend(row, into).expect("rows are plain values, and memory takes any of them")
 }
 
+/// Reads what an older build wrote, to which newer ones append a field: with `end` as that.
+pub fn with_end<R: Row>(bytes: &[u8], end: &[u8]) -> Option<R> {
+    whole(&[bytes, end].concat())
+}
+
+fn whole<R: Row>(bytes: &[u8]) -> Option<R> {
+    let (row, rest) = postcard::take_from_bytes(bytes).ok()?;
+    rest.is_empty().then_some(row)
+}
+
 /// Reads a row; `key` is for the message.
 pub fn decode<R: Row>(key: &[u8], bytes: &[u8]) -> Result<R, Damage> {
     let row = match bytes.split_first() {
-        Some((version, rest)) if *version == R::VERSION => postcard::take_from_bytes(rest)
-            .ok()
-            .and_then(|(row, rest)| rest.is_empty().then_some(row)),
+        Some((version, rest)) if *version == R::VERSION => whole(rest),
         Some((version, rest)) if *version < R::VERSION => R::upgrade(*version, rest),
         Some((version, _)) => {
             return Err(Damage::Content(format!(

@@ -1,7 +1,7 @@
 //! The model's blocks: commits, seals, what replicas have and what is lost with them.
 
-use crate::plain::{Answer, Bytes, Health, Plain};
-use dfs_master::engine::command::{Measured, ReplicaNews};
+use crate::plain::{Answer, Block, Bytes, Health, Plain};
+use dfs_master::engine::command::{Grant, Measured, ReplicaNews};
 use dfs_proto::{
     attr::FileKind,
     change::{CommitBytes, FileCommit},
@@ -12,6 +12,26 @@ use dfs_proto::{
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Plain {
+    /// The block that the driver granted.
+    pub(crate) fn allocate(&mut self, session: SessionId, grant: &Grant) {
+        let Grant::Block {
+            block, replicas, ..
+        } = grant
+        else {
+            unreachable!("the driver grants one")
+        };
+        let row = Block {
+            session,
+            sealed: None,
+            synced: 0,
+            replicas: replicas
+                .iter()
+                .map(|minion| (*minion, Health::Writing))
+                .collect(),
+        };
+        self.blocks.insert(*block, row);
+    }
+
     pub(crate) fn note(&mut self, id: BlockId, minion: MinionId, news: ReplicaNews) {
         let Some(block) = self.blocks.get_mut(&id) else {
             return;

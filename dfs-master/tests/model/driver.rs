@@ -8,6 +8,7 @@ use bytes::Bytes;
 use dfs_master::engine::command::{Act, Grant, Measured, ReplicaNews};
 use dfs_proto::{
     attr::{SetAttr, SetTime},
+    block::Copies,
     change::{
         Access, Caller, Change, CommitBytes, FileCommit, Make, RangeMode, RenameMode, Ticket,
         XattrMode,
@@ -17,7 +18,6 @@ use dfs_proto::{
     name::Name,
     session::{LockKind, LockWish},
     time::Timestamp,
-    view::Limits,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ impl Driver {
         self.random.random_range(0..n) == 0
     }
 
-    fn up_to(&mut self, n: u32) -> u32 {
+    pub(crate) fn up_to(&mut self, n: u32) -> u32 {
         self.random.random_range(0..=n)
     }
 
@@ -63,7 +63,7 @@ impl Driver {
         *all.choose(&mut self.random).expect("the root is there")
     }
 
-    fn of_kind(&mut self, plain: &Plain, directory: bool) -> InodeId {
+    pub(crate) fn of_kind(&mut self, plain: &Plain, directory: bool) -> InodeId {
         use dfs_proto::attr::FileKind::{Directory, File};
         let wanted = if directory { Directory } else { File };
         let all: Vec<InodeId> = plain
@@ -132,7 +132,8 @@ impl Driver {
                 }
             }
             30..34 => return self.quota(plain),
-            34..66 => {
+            34..36 => return self.policy(plain),
+            36..76 => {
                 let entries_max = 1 + self.up_to(30);
                 return Act::Count { entries_max };
             }
@@ -145,28 +146,6 @@ impl Driver {
             change,
             grant,
         }
-    }
-
-    /// A quota of a directory, mostly close to what is there.
-    fn quota(&mut self, plain: &Plain) -> Act {
-        let has: Vec<InodeId> = plain.quotas.limits.keys().copied().collect();
-        let known = has.choose(&mut self.random).copied();
-        let directory = match known.filter(|_| has.len() > 5 || self.one_in(2)) {
-            Some(known) => known,
-            None => self.of_kind(plain, true),
-        };
-        if self.one_in(4) {
-            let limits = None;
-            return Act::Quota { directory, limits };
-        }
-        let (inodes, bytes) = plain.counted(directory);
-        let limit =
-            |more: u64, now: u64, some: bool| some.then_some((now + more).saturating_sub(2));
-        let limits = Some(Limits {
-            inodes: limit(self.up_to(8).into(), inodes, !self.one_in(3)),
-            bytes: limit(self.up_to(200).into(), bytes, !self.one_in(3)),
-        });
-        Act::Quota { directory, limits }
     }
 
     fn news(&mut self, plain: &Plain) -> Act {
@@ -272,7 +251,7 @@ impl Driver {
                 let inodes = (0..self.up_to(3)).map(|_| self.inode(plain)).collect();
                 (Change::Close { inodes }, nothing)
             }
-            78..80 => self.allocate(),
+            78..80 => self.allocate(plain),
             80..82 => (self.seal(session, plain), nothing),
             82..85 => (self.fallocate(plain), nothing),
             85..89 => (self.clone_range(plain), nothing),
@@ -413,15 +392,26 @@ impl Driver {
         }
     }
 
-    fn allocate(&mut self) -> (Change, Grant) {
+    fn allocate(&mut self, plain: &Plain) -> (Change, Grant) {
+        let inode = self.inode(plain);
         let block = BlockId(self.id());
         self.lengths.insert(block, 0);
         let change = Change::Allocate {
+            inode,
             avoid: Vec::new(),
             near: None,
         };
         let replicas = (1..=1 + self.up_to(2)).map(MinionId).collect();
-        (change, Grant::Block { block, replicas })
+        let copies = Copies {
+            wanted: 2,
+            least: 1,
+        };
+        let grant = Grant::Block {
+            block,
+            replicas,
+            copies,
+        };
+        (change, grant)
     }
 
     /// A block: mostly an open one of the session.

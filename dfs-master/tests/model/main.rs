@@ -9,6 +9,7 @@ mod driver;
 mod locks;
 mod names;
 mod plain;
+mod policies;
 mod quotas;
 mod ranges;
 
@@ -117,6 +118,16 @@ impl Pair {
                 };
                 self.note("Quota", came.err().map(kind));
                 self.plain.quota(*directory, *limits, came);
+            }
+            Act::Policy { directory, copies } => {
+                let outcome = self.apply(vec![command]).remove(0);
+                let came = match &outcome {
+                    Outcome::Done => Ok(()),
+                    Outcome::Refused(error) => Err(error),
+                    other => panic!("{other:?}"),
+                };
+                self.note("Policy", came.err().map(kind));
+                self.plain.policy(*directory, *copies, came);
             }
             Act::Reclaim { .. } => {
                 let unused = self.plain.unused();
@@ -305,6 +316,7 @@ impl Pair {
         let totals = self.reader().totals().expect("reads");
         assert_eq!(totals.inodes, self.plain.inodes.len() as u64);
         self.plain.compare_quotas(&self.reader());
+        self.plain.compare_policies(&self.reader());
         let reader = self.reader();
         let found = check(&reader.view_tables()).expect("reads");
         assert_eq!(found, Vec::new());
@@ -430,6 +442,8 @@ fn run(storage: Storage, seed: u64, steps: u32) {
         ("CloneRange", "SyncFirst"),
         ("Locks", "done"),
         ("Quota", "done"),
+        ("Policy", "done"),
+        ("Policy", "Invalid"),
         ("Make, foreseen", "QuotaOfInodes"),
         ("Commit, foreseen", "QuotaOfBytes"),
         ("Rename, foreseen", "CrossesQuota"),

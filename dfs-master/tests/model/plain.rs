@@ -73,6 +73,7 @@ pub(crate) struct Plain {
     pub(crate) locks: crate::locks::Bytes,
     pub(crate) reclaiming: BTreeSet<BlockId>,
     pub(crate) quotas: crate::quotas::Quotas,
+    pub(crate) policies: crate::policies::Policies,
 }
 
 pub(crate) type Answer = Result<(), &'static str>;
@@ -194,6 +195,7 @@ impl Plain {
         if self.inodes.contains_key(&id) && self.links(id) == 0 && !self.is_held(id) {
             self.inodes.remove(&id);
             self.quotas.limits.remove(&id);
+            self.policies.copies.remove(&id);
         }
     }
 
@@ -426,19 +428,7 @@ impl Plain {
                 Ok(())
             }
             Change::Allocate { .. } => {
-                let Grant::Block { block, replicas } = grant else {
-                    unreachable!("the driver grants one")
-                };
-                let row = Block {
-                    session,
-                    sealed: None,
-                    synced: 0,
-                    replicas: replicas
-                        .iter()
-                        .map(|minion| (*minion, Health::Writing))
-                        .collect(),
-                };
-                self.blocks.insert(*block, row);
+                self.allocate(session, grant);
                 Ok(())
             }
             Change::Commit { files, synced, .. } => self.commit(now, session, files, synced),
@@ -521,6 +511,7 @@ impl Plain {
     }
 
     fn link(&mut self, now: Timestamp, id: InodeId, parent: InodeId, name: &Name) -> Answer {
+        self.policies.linked.insert(id);
         let kind = self.inode(id)?.kind;
         self.growing(parent)?;
         if kind == FileKind::Directory {

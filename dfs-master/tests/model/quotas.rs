@@ -5,13 +5,15 @@
 //! still being counted, whether a change is refused for a quota.
 
 use crate::{
+    driver::Driver,
     kind,
     plain::{Answer, Plain},
 };
-use dfs_master::engine::reader::Reader;
+use dfs_master::engine::{command::Act, reader::Reader};
 use dfs_proto::{
     attr::FileKind, change::Change, error::FsError, id::InodeId, name::Name, view::Limits,
 };
+use rand::seq::IndexedRandom;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The model's quotas.
@@ -258,5 +260,29 @@ impl Plain {
             let counted = (row.counted.inodes, row.counted.bytes);
             assert_eq!(counted, self.counted(directory), "the quota of {directory}");
         }
+    }
+}
+
+impl Driver {
+    /// A quota of a directory, mostly close to what is there.
+    pub(crate) fn quota(&mut self, plain: &Plain) -> Act {
+        let has: Vec<InodeId> = plain.quotas.limits.keys().copied().collect();
+        let known = has.choose(&mut self.random).copied();
+        let directory = match known.filter(|_| has.len() > 5 || self.one_in(2)) {
+            Some(known) => known,
+            None => self.of_kind(plain, true),
+        };
+        if self.one_in(4) {
+            let limits = None;
+            return Act::Quota { directory, limits };
+        }
+        let (inodes, bytes) = plain.counted(directory);
+        let limit =
+            |more: u64, now: u64, some: bool| some.then_some((now + more).saturating_sub(2));
+        let limits = Some(Limits {
+            inodes: limit(self.up_to(8).into(), inodes, !self.one_in(3)),
+            bytes: limit(self.up_to(200).into(), bytes, !self.one_in(3)),
+        });
+        Act::Quota { directory, limits }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     attr::Attr,
-    block::ReplicaState,
+    block::{Copies, ReplicaState},
     error::FsError,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     log::{BackupPart, KeepsakeStatus, StreamSpot},
@@ -148,6 +148,24 @@ pub struct QuotaStatus {
 /// Quotas in one answer, at the most.
 pub const QUOTAS_PER_ANSWER_MAX: u32 = 256;
 
+/// A policy, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// The directory that has it.
+    pub directory: InodeId,
+    /// Where that is now; empty if it has no name any more.
+    pub path: Bytes,
+    /// The copies that it asks for.
+    pub copies: Copies,
+    /// What is possible of it now.
+    pub now: Copies,
+    /// It, or another, has not reached all that is below yet.
+    pub passing_on: bool,
+}
+
+/// Policies in one answer, at the most.
+pub const POLICIES_PER_ANSWER_MAX: u32 = 256;
+
 /// What people ask of a master.
 #[tarpc::service(derive = [Serialize, Deserialize])]
 pub trait Admin {
@@ -178,6 +196,12 @@ pub trait Admin {
 
     /// At most `limit` quotas of directories after `after`, in the order of their numbers.
     async fn quotas(after: InodeId, limit: u32) -> Result<Vec<QuotaStatus>, FsError>;
+
+    /// Gives a directory a policy, or takes its own away. What is there follows in the background.
+    async fn set_policy(directory: InodeId, copies: Option<Copies>) -> Result<(), FsError>;
+
+    /// At most `limit` policies of directories after `after`, in the order of their numbers.
+    async fn policies(after: InodeId, limit: u32) -> Result<Vec<PolicyStatus>, FsError>;
 
     /// Drains a minion, or does so no more. Refused where too few others would be left for new
     /// blocks.

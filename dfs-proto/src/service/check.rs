@@ -41,6 +41,8 @@ pub struct BlockRecord {
     pub punched: u32,
     /// Counts the changes of its replicas.
     pub placement: u32,
+    /// The copies that it should have now.
+    pub copies: u32,
     /// Its replicas.
     pub replicas: Vec<ReplicaRecord>,
     /// Minions that are ordered to do something with it: what they have of it changes.

@@ -33,8 +33,6 @@ pub struct SessionGrant {
     /// Milliseconds after the sending of the last answered call of `events` for which what was
     /// leased may be used.
     pub lease_ms: u32,
-    /// Copies that a new block gets.
-    pub copies: u32,
     /// The minions.
     pub roster: Vec<MinionEntry>,
     /// The master's clock.

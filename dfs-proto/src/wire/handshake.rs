@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Version of everything that is said after the handshake. Raised by every change that the other
 /// side would not understand.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 const MAGIC: [u8; 4] = [0xd5, b'd', b'f', b's'];
 const HEAD_BYTES: usize = 16;

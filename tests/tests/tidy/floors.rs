@@ -72,7 +72,7 @@ const FLOORS: &[(&str, Floors)] = &[
         &[
             (0, &["config", "folder", "metrics"]),
             (1, &["tables", "cluster"]),
-            (2, &["namespace", "blocks", "locks", "quota"]),
+            (2, &["namespace", "blocks", "locks", "quota", "policy"]),
             (3, &["engine"]),
             (4, &["repair", "raft", "lease", "keepsake"]),
             (5, &["engine/leader", "engine/proposer", "engine/ticks"]),
@@ -118,7 +118,9 @@ const FLOORS: &[(&str, Floors)] = &[
             (3, &["admin"]),
             (
                 4,
-                &["status", "ls", "stat", "locate", "quota", "mount", "umount"],
+                &[
+                    "status", "ls", "stat", "locate", "quota", "policy", "mount", "umount",
+                ],
             ),
             (5, &["check", "minion", "why", "backup"]),
             (6, &["main"]),

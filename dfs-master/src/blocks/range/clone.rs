@@ -15,6 +15,7 @@ use crate::{
         extents::{self, Map},
         inline, reclaim, truncate,
     },
+    policy::blocks::want,
     tables::{
         rows::{BlockRow, Body, InodeRow},
         txn::{Rows, Txn},
@@ -152,6 +153,9 @@ fn share(
         inline::set(txn, inode, row, Bytes::new());
     }
     let removed = extents::remove(txn, inode, row, to)?;
+    for block in extents::blocks_of(&cloned) {
+        want(txn, block, row.policy)?;
+    }
     for extent in cloned {
         extents::insert(txn, inode, row, extent)?;
     }

@@ -3,10 +3,11 @@
 use super::judge::Range;
 use crate::{
     blocks::{allocate, extents, reclaim, seal, space},
+    policy::blocks::want,
     tables::{
         damage::Damage,
         key::{Key, all},
-        rows::{BlockRow, InodeRow, UseRow},
+        rows::{BlockRow, InodeRow, UseRow, Wants},
         txn::{Direction, Rows, Txn},
     },
 };
@@ -109,8 +110,9 @@ pub fn begin(
     session: SessionId,
     block: BlockId,
     replicas: &[MinionId],
+    wants: Wants,
 ) -> Result<(), FsError> {
-    allocate::allocate(txn, session, block, replicas).map(drop)
+    allocate::allocate(txn, session, block, replicas, wants).map(drop)
 }
 
 /// Ends the new block: all of it is copied.
@@ -194,6 +196,9 @@ fn point(
     let Some(mut row) = alive else {
         return Ok(false);
     };
+    for block in extents::blocks_of(parts) {
+        want(txn, block, row.policy)?;
+    }
     for part in parts {
         extents::remove(txn, inode, &mut row, part.range())?;
         extents::insert(txn, inode, &mut row, *part)?;

@@ -6,11 +6,13 @@ use super::{
     mend::Mend,
     pass::{Ended, Pass},
 };
+use crate::policy;
 use crate::tables::{
     damage::Damage,
     key::{Key, all},
     rows::{
-        BlockRow, BlockState, ExtentId, ExtentRow, HolesRow, UnusedRow, UseRow, WornRow, WritingRow,
+        BlockRow, BlockState, ExtentId, ExtentRow, HolesRow, InodeRow, UnusedRow, UseRow, Wants,
+        WornRow, WritingRow,
     },
     txn::{Direction, Rows},
 };
@@ -18,6 +20,8 @@ use dfs_proto::{extent::Extent, id::BlockId};
 use std::ops::ControlFlow;
 
 pub(super) fn check<R: Rows>(pass: &mut Pass<'_, R>, seen: &mut Seen) -> Result<(), Ended> {
+    // Until then blocks want what their files wanted before.
+    let all_told = seen.all_counted();
     pass.each(all::blocks(), |pass, key, row: BlockRow| {
         let Key::Block(block) = key else {
             return Ok(());
@@ -29,7 +33,11 @@ pub(super) fn check<R: Rows>(pass: &mut Pass<'_, R>, seen: &mut Seen) -> Result<
         pass.faults.unless(known && sealed, || {
             format!("block {block} was punched {} times: {holes:?}", row.punched)
         });
-        let used = uses(pass, block, &holes.unwrap_or_default())?;
+        let (used, wants) = uses(pass, block, &holes.unwrap_or_default())?;
+        if all_told && row.wants.and(wants) != row.wants {
+            let what = policy::audit::too_few(block, row.wants, wants);
+            pass.faults.add(what, Some(Mend::Wants(block, wants)));
+        }
         notes(pass, block, &row, used)
     })?;
     strays(pass)
@@ -73,9 +81,15 @@ fn notes<R: Rows>(
     Ok(())
 }
 
-/// Each use of a block has its extent, and names nothing that was given up. Whether there is one.
-fn uses<R: Rows>(pass: &mut Pass<'_, R>, block: BlockId, holes: &HolesRow) -> Result<bool, Damage> {
+/// Each use of a block has its extent, and names nothing that was given up. Whether there is one, and
+/// what the files want.
+fn uses<R: Rows>(
+    pass: &mut Pass<'_, R>,
+    block: BlockId,
+    holes: &HolesRow,
+) -> Result<(bool, Wants), Damage> {
     let mut used = false;
+    let mut wants = Wants::default();
     let mut failed = Ok(());
     let read = pass.read;
     read.each(
@@ -83,14 +97,14 @@ fn uses<R: Rows>(pass: &mut Pass<'_, R>, block: BlockId, holes: &HolesRow) -> Re
         Direction::Up,
         |key, row: UseRow| {
             used = true;
-            failed = one_use(pass, key, row, holes);
+            failed = one_use(pass, key, row, holes).map(|of| wants = wants.and(of));
             match failed.is_ok() && pass.pulse() {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
         },
     )?;
-    failed.map(|()| used)
+    failed.map(|()| (used, wants))
 }
 
 fn one_use<R: Rows>(
@@ -98,7 +112,7 @@ fn one_use<R: Rows>(
     key: Key<'_>,
     row: UseRow,
     holes: &HolesRow,
-) -> Result<(), Damage> {
+) -> Result<Wants, Damage> {
     let Key::Use {
         block,
         block_offset,
@@ -107,8 +121,11 @@ fn one_use<R: Rows>(
         file_offset,
     } = key
     else {
-        return Ok(());
+        return Ok(Wants::default());
     };
+    let file = pass.read.row::<InodeRow>(inode)?;
+    let current = file.filter(|file| file.generation == generation);
+    let wants = current.map_or(Wants::default(), |file| Wants::of(file.policy));
     let extent = Extent {
         file_offset,
         len: row.len,
@@ -133,14 +150,14 @@ fn one_use<R: Rows>(
                 extent,
             }),
         );
-        return Ok(());
+        return Ok(wants);
     }
     let mut ranges = holes.ranges.iter();
     let gone = ranges.any(|(from, to)| block_offset < *to && *from < extent.block_end());
     pass.faults.unless(!gone, || {
         format!("inode {inode} has bytes of block {block} at {file_offset} that were given up")
     });
-    Ok(())
+    Ok(wants)
 }
 
 /// What is noted of blocks that are not there.

@@ -5,10 +5,13 @@ use super::{
     pass::{Ended, Pass},
 };
 use crate::{
+    policy,
     quota::account,
     tables::{
         key::{Key, all},
-        rows::{Counted, InodeRow, OpenRow, QuotaRow, SessionRow, TotalsRow, UncountedRow},
+        rows::{
+            Counted, InodeRow, OpenRow, PolicyRow, QuotaRow, SessionRow, TotalsRow, UncountedRow,
+        },
         txn::Rows,
     },
 };
@@ -49,6 +52,11 @@ impl Seen {
             Ok(())
         })?;
         Ok(seen)
+    }
+
+    /// Whether nothing is left to be looked at.
+    pub(super) fn all_counted(&self) -> bool {
+        self.uncounted.is_empty()
     }
 
     /// How often an inode is open.
@@ -94,7 +102,23 @@ pub(super) fn check<R: Rows>(pass: &mut Pass<'_, R>, seen: &Seen) -> Result<(), 
         };
         pass.faults.add(what, Some(mend));
     }
-    quotas(pass, seen)
+    quotas(pass, seen)?;
+    policies(pass)
+}
+
+/// Who has a policy is under it.
+fn policies<R: Rows>(pass: &mut Pass<'_, R>) -> Result<(), Ended> {
+    pass.each(all::policies(), |pass, key, row: PolicyRow| {
+        let Key::Policy(directory) = key else {
+            return Ok(());
+        };
+        let inode = pass.read.row::<InodeRow>(directory)?;
+        let under = inode.filter(InodeRow::is_directory).map(|row| row.policy);
+        pass.faults.unless(under == Some(Some(row.copies)), || {
+            policy::audit::not_own(directory, under)
+        });
+        Ok(())
+    })
 }
 
 /// Each quota counts what says that it is counted there, and in those below.

@@ -6,7 +6,7 @@ use crate::{
     tables::{
         rows::{
             BlockRow, Counted, ExtentId, ExtentRow, InodeRow, QuotaRow, TotalsRow, UseId, UseRow,
-            WritingRow,
+            Wants, WritingRow,
         },
         txn::{Rows, Txn},
     },
@@ -65,6 +65,8 @@ pub enum Mend {
         /// Directories still to be counted too few.
         uncounted: i64,
     },
+    /// Files with bytes in a block want so many copies.
+    Wants(BlockId, Wants),
 }
 
 /// By how much `found` is too small.
@@ -133,6 +135,12 @@ pub fn mend(txn: &mut Txn<'_>, now: Timestamp, mend: &Mend) -> Result<(), FsErro
                     uncounted: row.counted.uncounted.saturating_add_signed(*uncounted),
                 };
                 txn.put(*directory, &QuotaRow { counted, ..row });
+            }
+        }
+        Mend::Wants(block, wants) => {
+            if let Some(row) = txn.row::<BlockRow>(*block)? {
+                let wants = row.wants.and(*wants);
+                txn.put(*block, &BlockRow { wants, ..row });
             }
         }
     }

@@ -6,10 +6,11 @@ use super::{
     mend::Mend,
     pass::{Ended, Pass},
 };
+use crate::policy;
 use crate::tables::{
     damage::Damage,
     key::{Key, all},
-    rows::{DirentRow, InodeRow, ListingRow, QuotaRow},
+    rows::{DirentRow, InodeRow, ListingRow, PolicyRow, QuotaRow},
     txn::Rows,
 };
 use dfs_proto::{id::InodeId, name::Name};
@@ -140,6 +141,10 @@ fn entry<R: Rows>(
         pass.faults.unless(counted == above.quota, || {
             let (is, other) = (row.inode, above.quota);
             format!("directory {is} is counted in {counted:?}, and {parent} above it in {other:?}")
+        });
+        let inherited = inode.policy == above.policy || pass.read.has::<PolicyRow>(row.inode)?;
+        pass.faults.unless(inherited, || {
+            policy::audit::not_inherited(row.inode, parent)
         });
     }
     pass.faults.unless(inode.parent == parent, || {

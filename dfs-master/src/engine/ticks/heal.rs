@@ -31,7 +31,7 @@ pub(super) struct Found {
 
 /// The minions as the care for blocks sees them, and what is wished.
 pub(super) fn carers(leader: &Leader) -> (Vec<Carer>, Wanted) {
-    let copies = usize::try_from(leader.copies().wanted).unwrap_or(usize::MAX);
+    let copies = usize::try_from(leader.copies(None).wanted).unwrap_or(usize::MAX);
     let now = leader.now();
     let roster = leader.roster.lock();
     let carer = |(minion, member): (MinionId, &crate::cluster::Member)| Carer {

@@ -5,11 +5,12 @@ use crate::{
     engine::{
         command::{Act, Outcome, RewriteStep},
         leader::Leader,
-        reader::{BlockRow, moves},
+        reader::{BlockRow, Wants, moves},
     },
     repair::{Rewrite, Stage},
 };
 use dfs_proto::{
+    block::Copies,
     error::FsError,
     extent::BLOCK_BYTES_MAX,
     id::{BlockId, InodeId, MinionId, SessionId},
@@ -53,7 +54,7 @@ pub(super) async fn begin(
         Err(begun) => return Ok(begun),
     };
     let sources = leader.reader.alive(source)?;
-    let copies = row.counting().count();
+    let copies = (row.counting().count(), row.wants);
     copy(leader, by, copies, (source, None), sources).await
 }
 
@@ -97,8 +98,10 @@ pub(super) async fn compact(
         return Ok(Begun::Never);
     };
     let copied = |range: &BlockRange| rows.get(&range.block).and_then(Option::as_ref);
-    let copies = sources.iter().filter_map(copied);
-    let copies = copies.map(|row| row.counting().count()).max().unwrap_or(0);
+    let copied = || sources.iter().filter_map(copied);
+    let has = copied().map(|row| row.counting().count()).max();
+    let wants = copied().fold(Wants::default(), |wants, row| wants.and(row.wants));
+    let copies = (has.unwrap_or(0), wants);
     copy(leader, by, copies, (source, Some(cut.inode)), sources).await
 }
 
@@ -121,7 +124,7 @@ fn free(leader: &Leader, source: BlockId, row: &BlockRow) -> Result<MinionId, Be
 async fn copy(
     leader: &Leader,
     by: MinionId,
-    copies: usize,
+    copies: (usize, Wants),
     (source, file): (BlockId, Option<InodeId>),
     sources: Vec<BlockRange>,
 ) -> Result<Begun, FsError> {
@@ -146,7 +149,13 @@ async fn copy(
     };
     // Before the block is there: it is not one whose writer is gone.
     leader.rewrites.lock().begin(block, rewrite);
-    let begun = step(leader, block, session, RewriteStep::Begin(replicas.clone())).await;
+    let begun = step(
+        leader,
+        block,
+        session,
+        RewriteStep::Begin(replicas.clone(), copies.1),
+    )
+    .await;
     if let Err(error) = begun {
         leader.rewrites.lock().give_up(block, now);
         return Err(error);
@@ -171,10 +180,23 @@ async fn copy(
     Ok(Begun::Soon)
 }
 
-/// Minions for the new block, as many as have the old one at the least, the one that copies first.
-fn place(leader: &Leader, block: BlockId, by: MinionId, copies: usize) -> Option<Vec<MinionId>> {
+/// Minions for the new block, as many as are wanted and as have the old one at the least, the one that
+/// copies first.
+fn place(
+    leader: &Leader,
+    block: BlockId,
+    by: MinionId,
+    (copies, wants): (usize, Wants),
+) -> Option<Vec<MinionId>> {
+    let usual = leader.copies(None);
+    let stay = leader.roster.lock().staying();
+    let wanted = wants.copies(usize::try_from(usual.wanted).unwrap_or(usize::MAX), stay);
+    let wanted = u32::try_from(wanted.max(copies)).unwrap_or(u32::MAX);
     let wish = Wish {
-        copies: leader.copies(),
+        copies: Copies {
+            wanted,
+            least: usual.least.min(wanted),
+        },
         avoid: &[],
         near: Some(by),
         room: u64::from(BLOCK_BYTES_MAX),

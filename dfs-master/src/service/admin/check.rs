@@ -88,6 +88,9 @@ fn record(leader: &Leader, block: BlockId, row: &BlockRow) -> Result<BlockRecord
             ReplicaHealth::Lost => Standing::Lost,
         },
     });
+    let stay = leader.roster.lock().staying();
+    let usual = usize::try_from(leader.copies(None).wanted).unwrap_or(usize::MAX);
+    let copies = row.wants.copies(usual, stay);
     Ok(BlockRecord {
         block,
         sealed: row.sealed(),
@@ -95,6 +98,7 @@ fn record(leader: &Leader, block: BlockId, row: &BlockRow) -> Result<BlockRecord
         named_end,
         punched: row.punched,
         placement: row.placement,
+        copies: u32::try_from(copies).unwrap_or(u32::MAX),
         replicas: replicas.collect(),
         ordered: leader.desk.lock().minions_of(block),
         inodes: leader.reader.users(block, INODES)?,

@@ -1,7 +1,7 @@
 //! What a person should know about: a pure function of what the leader sees.
 
-use crate::cluster::Copies;
 use dfs_proto::{
+    block::Copies,
     minion::Liveness,
     service::{Alarm, MinionStatus},
 };

@@ -1,7 +1,7 @@
 //! Minions, as people take them out: drained first, then forgotten.
 
 use crate::{
-    cluster::{Copies, Roster},
+    cluster::{self, Roster},
     engine::{command::Act, leader::Leader},
     repair::Survey,
 };
@@ -32,7 +32,7 @@ fn may_drain(
         return Ok(());
     }
     let left = roster.staying() - 1;
-    let least = Copies::of(copies, least, roster.staying()).least;
+    let least = cluster::copies(copies, least, roster.staying()).least;
     match left >= usize::try_from(least).unwrap_or(usize::MAX) {
         true => Ok(()),
         false => Err(FsError::Invalid(format!(
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::{
         cluster::Patience,
-        engine::reader::{BlockRow, BlockState, ReplicaHealth},
+        engine::reader::{BlockRow, BlockState, ReplicaHealth, Wants},
     };
     use dfs_proto::{
         id::{BlockId, SessionId},
@@ -137,10 +137,11 @@ mod tests {
             state: BlockState::Sealed(1),
             synced: 1,
             punched: 0,
+            wants: Wants::of(None),
         };
         let mut survey = Survey::default();
-        survey.page(&[(BlockId(1), row)], 2, |of| roster.liveness(of));
-        survey.page(&[], 2, |of| roster.liveness(of));
+        survey.page(&[(BlockId(1), row)], (2, 3), |of| roster.liveness(of));
+        survey.page(&[], (2, 3), |of| roster.liveness(of));
         survey
     }
 

@@ -3,20 +3,22 @@
 mod check;
 mod health;
 mod minions;
+mod paths;
+mod policy;
 mod quota;
 
 use crate::{engine::leader::Leader, repair::Healed, service::keepsake};
 use bytes::Bytes;
 use dfs_proto::{
     attr::Attr,
-    block::ReplicaState,
+    block::{Copies, ReplicaState},
     error::FsError,
     id::{BlockId, InodeId, MinionId, SessionId},
     log::{BackupPart, StreamSpot},
     name::Name,
     service::{
-        Admin, BlockRecord, Healing, MinionStatus, QuotaStatus, SessionStatus, Status, TablesCheck,
-        TablesWish,
+        Admin, BlockRecord, Healing, MinionStatus, PolicyStatus, QuotaStatus, SessionStatus,
+        Status, TablesCheck, TablesWish,
     },
     session::BadReplica,
     view::{Content, Cookie, ENTRIES_PER_ANSWER_MAX, Layout, Limits, Listing},
@@ -115,7 +117,7 @@ impl Admin for AdminService {
     async fn status(self, _: Context) -> Result<Status, FsError> {
         let leader = &self.leader;
         let now = leader.now();
-        let copies = leader.copies();
+        let copies = leader.copies(None);
         let (endangered, surveyed) = {
             let survey = leader.survey.lock();
             let last = survey.last();
@@ -156,7 +158,7 @@ impl Admin for AdminService {
             filesystem: leader.filesystem,
             build: leader.build.clone(),
             up_ms: millis(now.saturating_sub(leader.since)),
-            space: leader.space()?,
+            space: leader.space(None)?,
             copies: copies.wanted,
             copies_min: copies.least,
             sessions: self.sessions(now)?,
@@ -253,6 +255,24 @@ impl Admin for AdminService {
         limit: u32,
     ) -> Result<Vec<QuotaStatus>, FsError> {
         quota::page(&self.leader, after, limit)
+    }
+
+    async fn set_policy(
+        self,
+        _: Context,
+        directory: InodeId,
+        copies: Option<Copies>,
+    ) -> Result<(), FsError> {
+        policy::set(&self.leader, directory, copies).await
+    }
+
+    async fn policies(
+        self,
+        _: Context,
+        after: InodeId,
+        limit: u32,
+    ) -> Result<Vec<PolicyStatus>, FsError> {
+        policy::page(&self.leader, after, limit)
     }
 
     async fn drain(self, _: Context, minion: MinionId, drains: bool) -> Result<(), FsError> {

@@ -1,22 +1,18 @@
 //! Quotas, as people set them and look at them: by directories that have paths.
-//!
-//! A directory knows the one above it and not its name there: paths are found by going over listings,
-//! each once for all that is looked for in it. Only people ask for them.
 
+use super::paths::paths;
 use crate::engine::{
     command::Act,
     leader::Leader,
     reader::{QuotaRow, Reader},
     ticks,
 };
-use bytes::Bytes;
 use dfs_proto::{
     error::FsError,
     id::InodeId,
     service::{QUOTAS_PER_ANSWER_MAX, QuotaStatus},
-    view::{Cookie, ENTRIES_PER_ANSWER_MAX, Limits},
+    view::Limits,
 };
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Sets a quota. What is there is counted at once if that is little, and in the background if not.
 pub(super) async fn set(
@@ -75,71 +71,4 @@ fn described(
         counting: row.counted.uncounted > 0,
     });
     Ok(status.collect())
-}
-
-/// Where directories are. One that has no name, or moves just now, is left out.
-fn paths(
-    reader: &Reader,
-    directories: impl IntoIterator<Item = InodeId>,
-) -> Result<BTreeMap<InodeId, Bytes>, FsError> {
-    let directories: Vec<InodeId> = directories.into_iter().collect();
-    // Each with the one above it, and what is looked for in each.
-    let mut above: BTreeMap<InodeId, InodeId> = BTreeMap::new();
-    let mut inside: BTreeMap<InodeId, BTreeSet<InodeId>> = BTreeMap::new();
-    for directory in &directories {
-        let mut at = *directory;
-        while at != InodeId::ROOT && !above.contains_key(&at) {
-            let parent = match reader.parent(at) {
-                Ok(parent) => parent.answer.inode,
-                Err(FsError::Stale(_)) => break,
-                Err(other) => return Err(other),
-            };
-            above.insert(at, parent);
-            inside.entry(parent).or_default().insert(at);
-            at = parent;
-        }
-    }
-    let mut names = BTreeMap::new();
-    for (parent, looked_for) in inside {
-        find_names(reader, parent, looked_for, &mut names)?;
-    }
-    let path_of = |directory: &InodeId| {
-        let mut parts: Vec<&[u8]> = Vec::new();
-        let mut at = *directory;
-        while at != InodeId::ROOT {
-            parts.push(names.get(&at)?);
-            at = *above.get(&at).filter(|_| parts.len() <= above.len())?;
-        }
-        parts.reverse();
-        let path = [b"/", parts.join(&b'/').as_slice()].concat();
-        Some((*directory, Bytes::from(path)))
-    };
-    Ok(directories.iter().filter_map(path_of).collect())
-}
-
-/// The names that inodes have in one directory.
-fn find_names(
-    reader: &Reader,
-    parent: InodeId,
-    mut looked_for: BTreeSet<InodeId>,
-    names: &mut BTreeMap<InodeId, Vec<u8>>,
-) -> Result<(), FsError> {
-    let mut after: Cookie = 0;
-    while !looked_for.is_empty() {
-        let page = match reader.readdir(parent, after, ENTRIES_PER_ANSWER_MAX, false, |_| false) {
-            Ok(page) => page.answer,
-            Err(FsError::Stale(_)) => return Ok(()),
-            Err(other) => return Err(other),
-        };
-        for entry in &page.entries {
-            if looked_for.remove(&entry.inode) {
-                names.insert(entry.inode, entry.name.as_bytes().to_vec());
-            }
-            after = entry.cookie;
-        }
-        if page.complete {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -1,9 +1,13 @@
 //! `B block`: a block; `W session block`: that it is not settled; `G block`: that it is unused;
-//! `Y block`: that a part of it may be; `H block`: which of its bytes were given up.
+//! `Y block`: that a part of it may be; `H block`: which of its bytes were given up; `J block`: that it
+//! may have more copies than is wanted.
 
-use crate::tables::{key::Key, row::Row};
+use crate::tables::{
+    key::Key,
+    row::{self, Row},
+};
 use dfs_proto::{
-    block::{BlockPlace, Capability},
+    block::{BlockPlace, Capability, Copies},
     id::{BlockId, MinionId, SessionId},
     time::Timestamp,
 };
@@ -37,6 +41,44 @@ pub enum ReplicaHealth {
     Lost,
 }
 
+/// The copies that files want: as many as the one of them that wants the most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Wants {
+    /// Some file is under the policy of the cluster, whatever that is.
+    pub usual: bool,
+    /// The most that a policy of a directory says; 0 if none does.
+    pub most: u32,
+}
+
+impl Wants {
+    /// What a file under this policy wants.
+    pub fn of(policy: Option<Copies>) -> Wants {
+        Wants {
+            usual: policy.is_none(),
+            most: policy.map_or(0, |policy| policy.wanted),
+        }
+    }
+
+    /// What is wanted by who wants this and who wants that.
+    pub fn and(self, other: Wants) -> Wants {
+        Wants {
+            usual: self.usual || other.usual,
+            most: self.most.max(other.most),
+        }
+    }
+
+    /// How many copies that are, where it is `usual` to have so many, and so many minions stay.
+    pub fn copies(self, usual: usize, minions: usize) -> usize {
+        let most = usize::try_from(self.most).unwrap_or(usize::MAX);
+        let by_policy = most.min(minions.max(1));
+        // What nobody names any more is as it is usual.
+        match self.usual || self.most == 0 {
+            true => usual.max(by_policy),
+            false => by_policy,
+        }
+    }
+}
+
 /// A block.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlockRow {
@@ -53,6 +95,8 @@ pub struct BlockRow {
     /// Counts the decisions to give up dead bytes of it; from the first on its writer cannot name
     /// any more of it.
     pub punched: u32,
+    /// The copies that the files want whose bytes it has.
+    pub wants: Wants,
 }
 
 impl BlockRow {
@@ -116,10 +160,31 @@ impl BlockRow {
 
 impl Row for BlockRow {
     type Id<'a> = BlockId;
+    const VERSION: u8 = 2;
     const WHAT: &'static str = "block";
 
     fn key<'a>(id: Self::Id<'a>) -> Key<'a> {
         Key::Block(id)
+    }
+
+    fn upgrade(version: u8, bytes: &[u8]) -> Option<Self> {
+        // Of builds that knew the policy of the cluster only.
+        (version == 1)
+            .then(|| row::with_end(bytes, &[1, 0]))
+            .flatten()
+    }
+}
+
+/// That a block may have more copies than is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AmpleRow;
+
+impl Row for AmpleRow {
+    type Id<'a> = BlockId;
+    const WHAT: &'static str = "ample block";
+
+    fn key<'a>(id: Self::Id<'a>) -> Key<'a> {
+        Key::Ample(id)
     }
 }
 
@@ -206,6 +271,10 @@ mod tests {
             state: BlockState::Sealed(1000),
             synced: 500,
             punched: 0,
+            wants: Wants {
+                usual: true,
+                most: 2,
+            },
         }
     }
 
@@ -215,8 +284,16 @@ mod tests {
             BlockId(9),
             &row(),
             "420000000000000009",
-            "0105030101020203000201e807f40300",
+            "0205030101020203000201e807f403000102",
         );
+        // What an older build wrote.
+        let mut old = row::encode(&row(), Vec::new());
+        old.truncate(old.len() - 2);
+        old[0] = 1;
+        let upgraded: BlockRow = row::decode(b"B", &old).expect("is read");
+        let wants = Wants::of(None);
+        assert_eq!(upgraded, BlockRow { wants, ..row() });
+        golden::check(BlockId(9), &AmpleRow, "4a0000000000000009", "01");
         let id = (SessionId(5), BlockId(9));
         golden::check(id, &WritingRow, "5700000000000000050000000000000009", "01");
         let row = UnusedRow {
@@ -248,6 +325,21 @@ mod tests {
             *health = ReplicaHealth::Lost;
         }
         assert_eq!(row.place(BlockId(9)).replicas.len(), 3);
+    }
+
+    #[test]
+    fn a_block_has_the_copies_of_the_file_that_wants_the_most() {
+        let policy = |wanted| Wants::of(Some(Copies { wanted, least: 1 }));
+        let usual = Wants::of(None);
+        let copies = |wants: Wants| wants.copies(3, 4);
+        assert_eq!(
+            (copies(usual), copies(policy(1)), copies(policy(9))),
+            (3, 1, 4)
+        );
+        assert_eq!(copies(policy(1).and(policy(2))), 2);
+        assert_eq!(copies(policy(1).and(usual)), 3);
+        assert_eq!(copies(policy(4).and(usual)), 4);
+        assert_eq!(copies(Wants::default()), 3);
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! `I inode`: an inode.
 
-use crate::tables::{key::Key, row::Row};
+use crate::tables::{
+    key::Key,
+    row::{self, Row},
+};
 use dfs_proto::{
     attr::{Acls, Attr, FileKind},
+    block::Copies,
     id::{BlockId, InodeId},
     time::Timestamp,
 };
@@ -71,6 +75,8 @@ pub struct InodeRow {
     pub unsynced: Vec<(BlockId, u32)>,
     /// The directory whose quota it is counted in, itself perhaps.
     pub quota: Option<InodeId>,
+    /// The policy that it is under, its own perhaps.
+    pub policy: Option<Copies>,
 }
 
 impl InodeRow {
@@ -101,6 +107,7 @@ impl InodeRow {
             extents: 0,
             unsynced: Vec::new(),
             quota: None,
+            policy: None,
         }
     }
 
@@ -124,6 +131,7 @@ impl InodeRow {
             acls: self.acls,
             data_version: self.data_version,
             truncations: self.truncations,
+            policy: self.policy,
         }
     }
 
@@ -154,10 +162,16 @@ impl InodeRow {
 
 impl Row for InodeRow {
     type Id<'a> = InodeId;
+    const VERSION: u8 = 2;
     const WHAT: &'static str = "inode";
 
     fn key<'a>(id: Self::Id<'a>) -> Key<'a> {
         Key::Inode(id)
+    }
+
+    fn upgrade(version: u8, bytes: &[u8]) -> Option<Self> {
+        // Without a policy at its end.
+        (version == 1).then(|| row::with_end(bytes, &[0])).flatten()
     }
 }
 
@@ -180,13 +194,29 @@ mod tests {
             body: Body::Extents,
             extents: 1,
             quota: Some(InodeId(300)),
+            policy: Some(Copies {
+                wanted: 4,
+                least: 2,
+            }),
             ..InodeRow::new(FileKind::File, 0o644, (1000, 100), now)
         };
         golden::check(
             InodeId(2),
             &row,
             "490000000000000002",
-            "0100a403e8076401ac02ac020080c49fd50c0580c49fd50c0580c49fd50c0580c49fd50c0500000000000001000200010109ac0201ac02",
+            "0200a403e8076401ac02ac020080c49fd50c0580c49fd50c0580c49fd50c0580c49fd50c0500000000000001000200010109ac0201ac02010402",
+        );
+        // What an older build wrote.
+        let mut old = row::encode(&row, Vec::new());
+        old.truncate(old.len() - 3);
+        old[0] = 1;
+        let upgraded: InodeRow = row::decode(b"I", &old).expect("is read");
+        assert_eq!(
+            upgraded,
+            InodeRow {
+                policy: None,
+                ..row
+            }
         );
     }
 

@@ -13,7 +13,9 @@ mod reply;
 mod session;
 mod xattr;
 
-pub use block::{BlockRow, BlockState, HolesRow, ReplicaHealth, UnusedRow, WornRow, WritingRow};
+pub use block::{
+    AmpleRow, BlockRow, BlockState, HolesRow, ReplicaHealth, UnusedRow, Wants, WornRow, WritingRow,
+};
 pub use counter::{BootsRow, FilesystemRow, NumbersRow, PositionRow, RecoveredRow, TotalsRow};
 pub use dirent::{DirentRow, ListingRow};
 pub use extent::{ExtentId, ExtentRow, TrimRow, UseId, UseRow};
@@ -21,7 +23,7 @@ pub use inline::InlineRow;
 pub use inode::{Body, InodeRow};
 pub use lock::{LockRow, LockedRow};
 pub use minion::MinionRow;
-pub use quota::{Counted, QuotaRow, UncountedRow};
+pub use quota::{Counted, PolicyRow, QuotaRow, UncountedRow};
 pub use reply::{ProgressRow, Remembered, ReplyRow};
 pub use session::{OpenRow, SessionRow};
 pub use xattr::XattrRow;

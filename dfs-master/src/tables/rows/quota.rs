@@ -1,8 +1,9 @@
-//! `Q directory`: the quota of a directory; `Y directory`: one of which some entries are still to be
-//! counted as it is.
+//! `Q directory`: the quota of a directory; `P directory`: its policy; `Z inode`: one of which something
+//! is still to be counted as it is.
 
 use crate::tables::{key::Key, row::Row};
 use dfs_proto::{
+    block::Copies,
     id::InodeId,
     view::{Cookie, Limits},
 };
@@ -41,10 +42,27 @@ impl Row for QuotaRow {
     }
 }
 
-/// How far the entries of a directory are counted as it is.
+/// The policy of a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PolicyRow {
+    /// The copies of what is in and below it.
+    pub copies: Copies,
+}
+
+impl Row for PolicyRow {
+    type Id<'a> = InodeId;
+    const WHAT: &'static str = "policy";
+
+    fn key<'a>(directory: Self::Id<'a>) -> Key<'a> {
+        Key::Policy(directory)
+    }
+}
+
+/// How far the entries of a directory are counted as it is, and have its policy; or the blocks of a
+/// file have its.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct UncountedRow {
-    /// The cookie of the last one that is.
+    /// The cookie of the last entry that is; the offset in the file up to which they have it.
     pub after: Cookie,
 }
 
@@ -52,8 +70,8 @@ impl Row for UncountedRow {
     type Id<'a> = InodeId;
     const WHAT: &'static str = "count";
 
-    fn key<'a>(directory: Self::Id<'a>) -> Key<'a> {
-        Key::Uncounted(directory)
+    fn key<'a>(inode: Self::Id<'a>) -> Key<'a> {
+        Key::Uncounted(inode)
     }
 }
 
@@ -88,6 +106,16 @@ mod tests {
             &UncountedRow { after: 300 },
             "5a0000000000000005",
             "01ac02",
+        );
+        let copies = Copies {
+            wanted: 4,
+            least: 2,
+        };
+        golden::check(
+            InodeId(5),
+            &PolicyRow { copies },
+            "500000000000000005",
+            "010402",
         );
     }
 }

@@ -5,6 +5,7 @@ mod check;
 mod copies;
 mod disks;
 mod drain;
+mod policies;
 mod rot;
 
 use dfs_tests::{

@@ -1,0 +1,48 @@
+//! Policies, as people set them and look at them: by directories that have paths.
+
+use super::paths::paths;
+use crate::engine::{command::Act, leader::Leader, ticks};
+use dfs_proto::{
+    block::Copies,
+    error::FsError,
+    id::InodeId,
+    service::{POLICIES_PER_ANSWER_MAX, PolicyStatus},
+};
+
+/// Gives a directory a policy, or takes its own away. What is there follows at once if that is little,
+/// and in the background if not; copies are made and given up as the survey comes by.
+pub(super) async fn set(
+    leader: &Leader,
+    directory: InodeId,
+    copies: Option<Copies>,
+) -> Result<(), FsError> {
+    leader.act(Act::Policy { directory, copies }).await?;
+    tracing::info!(%directory, ?copies, "a policy was set, or taken away");
+    ticks::count(leader).await?;
+    leader.survey.lock().restart();
+    Ok(())
+}
+
+/// A page of all policies.
+pub(super) fn page(
+    leader: &Leader,
+    after: InodeId,
+    limit: u32,
+) -> Result<Vec<PolicyStatus>, FsError> {
+    let limit = limit.clamp(1, POLICIES_PER_ANSWER_MAX);
+    let limit = usize::try_from(limit).expect("32 bits");
+    let policies = leader.reader.policies(after, limit)?;
+    let directories = policies.iter().map(|(directory, _)| *directory);
+    let paths = paths(&leader.reader, directories)?;
+    let passing_on = leader.reader.is_counting()?;
+    let status = policies
+        .into_iter()
+        .map(|(directory, copies)| PolicyStatus {
+            directory,
+            path: paths.get(&directory).cloned().unwrap_or_default(),
+            copies,
+            now: leader.copies(Some(copies)),
+            passing_on,
+        });
+    Ok(status.collect())
+}
