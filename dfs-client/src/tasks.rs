@@ -5,7 +5,7 @@ use crate::{
     core::Core,
     error::Error,
     file::File,
-    link::{Session, Told},
+    link::{Session, Tally, Told},
     table::Table,
 };
 use dfs_proto::{
@@ -46,6 +46,9 @@ const KEPT_LOOK: Duration = Duration::from_secs(5);
 /// What the master names is synced at most so late, and a little more.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How reads fared is said so often, at most.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Begins them.
 pub(crate) fn start(
     core: &Arc<Core>,
@@ -75,6 +78,11 @@ pub(crate) fn start(
         sync(&c).await;
     });
     runtime.spawn(sync);
+    let c = core.clone();
+    let count = stop.clone().run_until_cancelled_owned(async move {
+        count(&c).await;
+    });
+    runtime.spawn(count);
     let c = core.clone();
     let access = stop.clone().run_until_cancelled_owned(async move {
         access(&c).await;
@@ -370,6 +378,32 @@ async fn sync(core: &Arc<Core>) {
         tick.tick().await;
         if let Ok(session) = core.master.session().await {
             core.blocks.sync_and_tell(&session).await;
+        }
+    }
+}
+
+/// Says now and then how often one replica was not enough.
+async fn count(core: &Arc<Core>) {
+    let mut tick = interval(COUNT_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if let Some(tally) = core.minions.news() {
+            let Tally {
+                reads,
+                hedged,
+                won,
+                passed,
+                trials,
+            } = tally;
+            tracing::debug!(
+                reads,
+                hedged,
+                won,
+                passed,
+                trials,
+                "reads of minions so far"
+            );
         }
     }
 }

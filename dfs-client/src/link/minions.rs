@@ -3,7 +3,9 @@
 //! Nothing is tried again in here: what to do after a failure depends on what was asked.
 
 use super::{
-    health::Health,
+    budget::{Budget, Counts, Tally},
+    health::{Health, SizeClass, patience},
+    order::{Standing, order},
     waits::{Wait, Waits},
 };
 use crate::settings::Settings;
@@ -20,7 +22,10 @@ use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tarpc::{client::RpcError, context::Context};
@@ -72,6 +77,18 @@ pub(crate) struct Minions {
     waits: Waits,
     host: String,
     peers: RwLock<HashMap<MinionId, Peer>>,
+    budget: Mutex<Budget>,
+    pub(crate) counts: Counts,
+    told: Mutex<Tally>,
+}
+
+/// Whom to ask for bytes.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// The replicas, the best first.
+    pub(crate) replicas: Vec<MinionId>,
+    /// One that is asked last, and is to be tried besides, so that it can come back.
+    pub(crate) trial: Option<MinionId>,
 }
 
 impl Minions {
@@ -93,6 +110,9 @@ impl Minions {
             waits,
             host: settings.host.clone(),
             peers: RwLock::default(),
+            budget: Mutex::default(),
+            counts: Counts::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -129,24 +149,102 @@ impl Minions {
         }
     }
 
-    /// The replicas of a block, the best to read from first.
-    pub(crate) fn best_first(&self, place: &BlockPlace) -> Vec<MinionId> {
-        let now = self.clock.monotonic();
+    /// Whom to ask for so many bytes of a block.
+    pub(crate) fn order(&self, place: &BlockPlace, bytes: u32) -> Order {
+        let (now, class) = (self.clock.monotonic(), SizeClass::of(bytes));
+        Counts::count(&self.counts.reads);
+        self.budget.lock().earn();
         let peers = self.peers.read();
-        let mut ranked: Vec<_> = place
-            .replicas
-            .iter()
-            .map(|minion| {
-                let Some(peer) = peers.get(minion) else {
-                    return ((true, true, false, u64::MAX), *minion);
-                };
-                let (suspect, latency) = peer.health.lock().rank(now);
-                let late = peer.entry.liveness != Liveness::Alive;
-                ((suspect, late, !peer.near, latency), *minion)
-            })
-            .collect();
-        ranked.sort_unstable();
-        ranked.into_iter().map(|(_, minion)| minion).collect()
+        let standing = |minion: &MinionId| {
+            let peer = peers.get(minion);
+            let health = peer.map(|p| p.health.lock());
+            let health = health.as_ref();
+            Standing {
+                minion: *minion,
+                suspect: health.is_none_or(|h| h.is_suspect(now)),
+                late: peer.is_none_or(|p| p.entry.liveness != Liveness::Alive),
+                silent: health.is_some_and(|h| h.is_silent()),
+                near: peer.is_some_and(|p| p.near),
+                lately: health.and_then(|h| h.lately(now, class)),
+                was_slow: health.is_some_and(|h| h.was_slow(class)),
+                share: mixed(place.block.0 ^ (u64::from(minion.0) << 48)),
+            }
+        };
+        let mut standings: Vec<Standing> = place.replicas.iter().map(standing).collect();
+        order(&mut standings);
+        let mut trial = None;
+        for (rank, standing) in standings.iter().enumerate() {
+            let Some(peer) = peers.get(&standing.minion) else {
+                continue;
+            };
+            let mut health = peer.health.lock();
+            if health.is_slow(class, standing.was_slow) {
+                let (minion, slow) = (standing.minion, standing.was_slow);
+                tracing::debug!(%minion, slow, "beside the other replicas of a block");
+            }
+            let behind = standing.was_slow || standing.silent;
+            let sound = !standing.suspect && !standing.late;
+            if trial.is_none() && rank > 0 && behind && sound && health.try_now(now) {
+                trial = Some(standing.minion);
+            }
+        }
+        Order {
+            replicas: standings.into_iter().map(|s| s.minion).collect(),
+            trial: trial.filter(|_| self.may_ask_more(&self.counts.trials)),
+        }
+    }
+
+    /// How long to wait for a minion before another replica of the block is asked for them, too.
+    pub(crate) fn patience(&self, minion: MinionId, place: &BlockPlace, bytes: u32) -> Duration {
+        let (now, class) = (self.clock.monotonic(), SizeClass::of(bytes));
+        let peers = self.peers.read();
+        let p95 = |m: &MinionId| peers.get(m)?.health.lock().p95(now, class);
+        patience(p95(&minion), place.replicas.iter().filter_map(p95))
+    }
+
+    /// Takes one extra read from the budget, if it allows one, and counts it.
+    pub(crate) fn may_ask_more(&self, what: &AtomicU64) -> bool {
+        let may = self.budget.lock().take();
+        if may {
+            Counts::count(what);
+        }
+        may
+    }
+
+    /// Whether a minion has answered anything since.
+    pub(crate) fn has_answered(&self, minion: MinionId, since: Duration) -> bool {
+        let peers = self.peers.read();
+        let peer = peers.get(&minion);
+        peer.is_some_and(|p| p.health.lock().has_answered(since))
+    }
+
+    /// Notes that a minion has answered nothing at all for as long as it is waited for.
+    pub(crate) fn passed_over(&self, minion: MinionId) {
+        Counts::count(&self.counts.passed);
+        if let Some(peer) = self.peers.read().get(&minion) {
+            peer.health.lock().passed_over();
+        }
+    }
+
+    /// Notes that a minion had not brought bytes since `asked`, when another had.
+    pub(crate) fn lost(&self, minion: MinionId, bytes: u32, asked: Duration) {
+        let (now, class) = (self.clock.monotonic(), SizeClass::of(bytes));
+        if let Some(peer) = self.peers.read().get(&minion) {
+            let waited = now.saturating_sub(asked);
+            peer.health.lock().lost(now, class, waited);
+        }
+    }
+
+    /// What reads came to, if that is news.
+    pub(crate) fn news(&self) -> Option<Tally> {
+        let tally = self.counts.tally();
+        let mut told = self.told.lock();
+        (std::mem::replace(&mut *told, tally) != tally).then_some(tally)
+    }
+
+    /// Monotonic time, as answers are measured by.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.monotonic()
     }
 
     /// Minions that did not answer a short while ago.
@@ -188,13 +286,6 @@ impl Minions {
         let now = self.clock.monotonic();
         if let Some(peer) = self.peers.read().get(&minion) {
             peer.health.lock().failed(now);
-        }
-    }
-
-    /// Notes that a minion had not answered after `latency`, when another had.
-    pub(crate) fn slow(&self, minion: MinionId, latency: Duration) {
-        if let Some(peer) = self.peers.read().get(&minion) {
-            peer.health.lock().slow(latency);
         }
     }
 
@@ -251,10 +342,17 @@ impl Minions {
         // Neighbouring megabytes go over different links.
         let key = block.0 ^ u64::from(start >> 20);
         let what = ("a read", timeout);
-        self.call(minion, Some(key), what, |client, context| async move {
+        let began = self.clock.monotonic();
+        let read = self.call(minion, Some(key), what, |client, context| async move {
             client.read(context, capability, block, start, end).await
-        })
-        .await
+        });
+        let bytes = read.await?;
+        if let Some(peer) = self.peers.read().get(&minion) {
+            let (now, class) = (self.clock.monotonic(), SizeClass::of(end - start));
+            let took = now.saturating_sub(began);
+            peer.health.lock().read(now, class, took);
+        }
+        Ok(bytes)
     }
 
     async fn call<T, F, Answer>(
@@ -300,15 +398,21 @@ impl Minions {
         let now = self.clock.monotonic();
         match answer {
             Ok(Ok(answer)) => {
-                health.lock().answered(now.saturating_sub(began));
+                health.lock().answered(now);
                 Ok(answer)
             }
-            Ok(Err(error)) => Err(fail(Failure::Refused(error))),
+            Ok(Err(error)) => {
+                health.lock().heard(now);
+                Err(fail(Failure::Refused(error)))
+            }
             Err(RpcError::DeadlineExceeded) => {
                 health.lock().failed(now);
                 Err(fail(Failure::TimedOut(timeout)))
             }
-            Err(RpcError::Server(error)) => Err(fail(Failure::TooLarge(error.to_string()))),
+            Err(RpcError::Server(error)) => {
+                health.lock().heard(now);
+                Err(fail(Failure::TooLarge(error.to_string())))
+            }
             Err(error) => {
                 self.pool.drop_link(&addresses);
                 health.lock().failed(now);
@@ -316,4 +420,11 @@ impl Minions {
             }
         }
     }
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+fn mixed(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

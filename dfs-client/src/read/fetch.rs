@@ -1,33 +1,25 @@
 //! Brings bytes of blocks: from the cache, from a fetch that is under way, or from the replica that
 //! answers best.
 //!
-//! Every piece is verified against its checksum once, when it arrives. A replica that refuses, is
-//! late or brings damaged bytes is passed over for the next one, and the master is told.
+//! A fetch is a race of replicas (see `race`): one that refuses, is late or brings damaged bytes is
+//! passed over for the next one, and the master is told.
 
+use super::race::{Range, race};
 use crate::{
     cache::{Run, Runs},
     link::{Failure, MinionFailure, Minions},
 };
 use bytes::{Bytes, BytesMut};
-use dfs_proto::{
-    block::BlockPlace,
-    checksum::Crc32c,
-    error::BlockError,
-    id::{BlockId, MinionId},
-    service::BlockBytes,
-    session::BadReplica,
-};
+use dfs_proto::{block::BlockPlace, error::BlockError, id::BlockId, session::BadReplica};
 use futures::{
-    FutureExt, StreamExt,
+    FutureExt,
     future::{BoxFuture, Shared},
-    stream::FuturesUnordered,
 };
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc, oneshot},
-    time::sleep,
 };
 
 /// Bytes of one read of a minion, at the most; units of reading ahead begin at multiples of it.
@@ -35,12 +27,6 @@ pub(crate) const UNIT_BYTES: u32 = 1 << 20;
 
 /// No smaller range is asked for when an answer was too large.
 const HALVED_MIN: u32 = 4096;
-
-/// A replica that has not answered for so long gets company.
-const HEDGE_AFTER: Duration = Duration::from_millis(300);
-
-/// One replica may take so long.
-const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 
 /// Bytes that may be under way ahead of readers.
 const AHEAD_BYTES_MAX: usize = 32 << 20;
@@ -196,60 +182,10 @@ impl Fetcher {
     }
 
     async fn fetch(&self, place: &BlockPlace, start: u32, end: u32) -> Result<Run, Unread> {
-        let order = self.minions.best_first(place);
-        let mut untried = order.into_iter();
-        let mut attempts = FuturesUnordered::new();
-        let mut waiting: Vec<MinionId> = Vec::new();
-        let mut failures: Vec<MinionFailure> = Vec::new();
-        loop {
-            if attempts.is_empty() {
-                let Some(minion) = untried.next() else {
-                    return Err(unread(place, &failures));
-                };
-                waiting.push(minion);
-                attempts.push(self.attempt(minion, place, start, end));
-            }
-            let hedge = sleep(HEDGE_AFTER);
-            tokio::select! {
-                Some((minion, outcome)) = attempts.next() => {
-                    waiting.retain(|m| *m != minion);
-                    match outcome {
-                        Ok(run) => {
-                            let slow = waiting.into_iter();
-                            slow.for_each(|m| self.minions.slow(m, HEDGE_AFTER));
-                            return Ok(run);
-                        }
-                        Err(failure) => {
-                            self.report(place.block, &failure);
-                            failures.push(failure);
-                        }
-                    }
-                }
-                () = hedge, if untried.len() > 0 => {
-                    if let Some(minion) = untried.next() {
-                        waiting.push(minion);
-                        attempts.push(self.attempt(minion, place, start, end));
-                    }
-                }
-            }
-        }
-    }
-
-    async fn attempt(
-        &self,
-        minion: MinionId,
-        place: &BlockPlace,
-        start: u32,
-        end: u32,
-    ) -> (MinionId, Result<Run, MinionFailure>) {
-        let read = self.minions.read(minion, place, start, end, ATTEMPT_MAX);
-        let verified = read.await.and_then(|bytes| {
-            verify(bytes, start, end).map_err(|why| MinionFailure {
-                minion,
-                failure: Failure::Damaged(why),
-            })
-        });
-        (minion, verified)
+        let range = Range { place, start, end };
+        let report = |failure: &MinionFailure| self.report(place.block, failure);
+        let won = race(&self.minions, range, &self.runtime, report).await;
+        won.map_err(|failures| unread(place, &failures))
     }
 
     fn report(&self, block: BlockId, MinionFailure { minion, failure }: &MinionFailure) {
@@ -308,26 +244,4 @@ fn unread(place: &BlockPlace, failures: &[MinionFailure]) -> Unread {
             .iter()
             .any(|f| matches!(f.failure, Failure::TooLarge(_))),
     }
-}
-
-/// The run of an answer, if it is contiguous, covers what was asked for, and is undamaged.
-fn verify(answer: BlockBytes, start: u32, end: u32) -> Result<Run, String> {
-    let BlockBytes { pieces, bytes } = answer;
-    let bytes = bytes.joined();
-    let begin = pieces.first().map_or(start, |p| p.block_offset);
-    let (mut next, mut at) = (begin, 0);
-    for piece in &pieces {
-        let offset = piece.block_offset;
-        let payload = bytes.get(at..at + piece.len as usize);
-        let Some(payload) = payload.filter(|_| offset == next) else {
-            return Err(format!("the piece at {offset} is not contiguous"));
-        };
-        if Crc32c::of(payload) != piece.crc {
-            return Err(format!("the piece at {offset} does not match its checksum"));
-        }
-        next = piece.block_end();
-        at += payload.len();
-    }
-    let run = Run::of(begin, bytes.slice(..at)).filter(|run| run.covers(start, end));
-    run.ok_or_else(|| format!("it does not cover [{start}, {end})"))
 }

@@ -2,6 +2,7 @@
 
 mod fetch;
 mod plan;
+mod race;
 mod window;
 
 pub(crate) use fetch::{Fetcher, UNIT_BYTES, Unread};
