@@ -46,8 +46,8 @@ const KEPT_LOOK: Duration = Duration::from_secs(5);
 /// What the master names is synced at most so late, and a little more.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How reads fared is said so often, at most.
-const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks at minions that were slow.
+const VISIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Begins them.
 pub(crate) fn start(
@@ -79,10 +79,10 @@ pub(crate) fn start(
     });
     runtime.spawn(sync);
     let c = core.clone();
-    let count = stop.clone().run_until_cancelled_owned(async move {
-        count(&c).await;
+    let visit = stop.clone().run_until_cancelled_owned(async move {
+        visit(&c).await;
     });
-    runtime.spawn(count);
+    runtime.spawn(visit);
     let c = core.clone();
     let access = stop.clone().run_until_cancelled_owned(async move {
         access(&c).await;
@@ -382,12 +382,13 @@ async fn sync(core: &Arc<Core>) {
     }
 }
 
-/// Says now and then how often one replica was not enough.
-async fn count(core: &Arc<Core>) {
-    let mut tick = interval(COUNT_INTERVAL);
+/// Looks after minions that were slow, and says how often one replica of a block was not enough.
+async fn visit(core: &Arc<Core>) {
+    let mut tick = interval(VISIT_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        core.minions.visit().await;
         if let Some(tally) = core.minions.news() {
             let Tally {
                 reads,

@@ -41,6 +41,12 @@ impl Budget {
             None => false,
         }
     }
+
+    /// Takes one for what can wait, if half of what can be saved is left then.
+    pub(crate) fn take_spare(&mut self) -> bool {
+        let half = EXTRA_AT_ONCE / 2 * READS_FOR_EXTRA;
+        self.saved >= half + READS_FOR_EXTRA && self.take()
+    }
 }
 
 /// What reads came to, for people and tests.
@@ -90,6 +96,14 @@ impl Counts {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_can_wait_leaves_half_to_what_cannot() {
+        let mut budget = Budget::default();
+        let spare = (0..100).filter(|_| budget.take_spare()).count();
+        let rest = (0..100).filter(|_| budget.take()).count();
+        assert_eq!((spare, rest), (8, 8));
+    }
 
     proptest! {
         /// In every stretch of what happened, however it is cut out, extra reads are at most 5 % of

@@ -1,6 +1,6 @@
 //! How well a minion answers, from the answers it gave: whether to ask it, and how long to wait.
 
-use super::quantiles::Quantiles;
+use super::{order::is_slow, quantiles::Quantiles, shun::Shun};
 use std::time::Duration;
 
 /// How long a minion that did not answer counts as suspect.
@@ -14,6 +14,10 @@ pub(crate) const PATIENCE_MAX: Duration = Duration::from_millis(300);
 
 /// How often a minion that is asked last is tried.
 const TRIAL_EVERY: Duration = Duration::from_millis(500);
+
+/// Syncs of one block on several replicas are compared; below this difference it is the same disk
+/// having more to do.
+const SYNC_SLOW_BY: Duration = Duration::from_millis(250);
 
 /// Reads that are compared with each other: of about the same number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,9 @@ pub(crate) struct Health {
     silent: bool,
     reads: [Reads; CLASSES.len() + 1],
     trial_at: Duration,
+    syncs: Quantiles,
+    /// Whether writers do without it.
+    pub(crate) shun: Shun,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +104,21 @@ impl Health {
         self.suspect_until > now
     }
 
+    /// Whether writers do better without it.
+    pub(crate) fn is_doubted(&self, now: Duration) -> bool {
+        self.is_suspect(now) || self.shun.is_shunned()
+    }
+
+    /// It synced a replica.
+    pub(crate) fn synced(&mut self, now: Duration, took: Duration) {
+        self.syncs.note(now, took);
+    }
+
+    /// The median of what syncs took lately.
+    pub(crate) fn syncs_lately(&self, now: Duration) -> Option<Duration> {
+        self.syncs.lately(now)
+    }
+
     /// The median of what reads took lately.
     pub(crate) fn lately(&self, now: Duration, class: SizeClass) -> Option<Duration> {
         self.reads[class.0].took.lately(now)
@@ -135,6 +157,14 @@ pub(crate) fn patience(
 ) -> Duration {
     let expected = own.or_else(|| others.into_iter().max());
     expected.map_or(PATIENCE_MAX, |e| e.clamp(PATIENCE_MIN, PATIENCE_MAX))
+}
+
+/// Whether syncs take one minion much longer than the others that have the same blocks.
+pub(crate) fn syncs_slowly(
+    own: Option<Duration>,
+    others: impl IntoIterator<Item = Duration>,
+) -> bool {
+    is_slow(own, others, false, SYNC_SLOW_BY)
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 //!
 //! Nothing is tried again in here: what to do after a failure depends on what was asked.
 
+mod lags;
+mod reads;
+
 use super::{
     budget::{Budget, Counts, Tally},
-    health::{Health, SizeClass, patience},
-    order::{Standing, order},
+    health::{Health, SizeClass},
     waits::{Wait, Waits},
 };
 use crate::settings::Settings;
@@ -22,10 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 use tarpc::{client::RpcError, context::Context};
@@ -48,6 +47,9 @@ pub(crate) enum Failure {
     /// It answered, but not what was asked: the answer does not fit into a frame, most likely.
     #[error("the answer could not be sent: {0}")]
     TooLarge(String),
+    /// It answers far later than others, who were asked the same at the same moment.
+    #[error("it answers far later than the others")]
+    Lags,
     /// What it answered is not what was asked for, or its bytes do not match their checksum.
     #[error("{0}")]
     Damaged(String),
@@ -69,6 +71,13 @@ struct Peer {
     health: Arc<Mutex<Health>>,
 }
 
+impl Peer {
+    /// Whether new blocks may be on it, as far as is known here.
+    fn is_sound(&self, now: Duration) -> bool {
+        self.entry.liveness == Liveness::Alive && !self.health.lock().is_doubted(now)
+    }
+}
+
 /// The minions of the cluster.
 pub(crate) struct Minions {
     pool: Pool<MinionClient>,
@@ -80,15 +89,6 @@ pub(crate) struct Minions {
     budget: Mutex<Budget>,
     pub(crate) counts: Counts,
     told: Mutex<Tally>,
-}
-
-/// Whom to ask for bytes.
-#[derive(Debug)]
-pub(crate) struct Order {
-    /// The replicas, the best first.
-    pub(crate) replicas: Vec<MinionId>,
-    /// One that is asked last, and is to be tried besides, so that it can come back.
-    pub(crate) trial: Option<MinionId>,
 }
 
 impl Minions {
@@ -120,9 +120,7 @@ impl Minions {
     pub(crate) fn sound(&self) -> usize {
         let now = self.clock.monotonic();
         let peers = self.peers.read();
-        let sound =
-            |p: &&Peer| p.entry.liveness == Liveness::Alive && !p.health.lock().is_suspect(now);
-        peers.values().filter(sound).count()
+        peers.values().filter(|p| p.is_sound(now)).count()
     }
 
     /// Takes in the list of minions as it is now.
@@ -149,112 +147,14 @@ impl Minions {
         }
     }
 
-    /// Whom to ask for so many bytes of a block.
-    pub(crate) fn order(&self, place: &BlockPlace, bytes: u32) -> Order {
-        let (now, class) = (self.clock.monotonic(), SizeClass::of(bytes));
-        Counts::count(&self.counts.reads);
-        self.budget.lock().earn();
-        let peers = self.peers.read();
-        let standing = |minion: &MinionId| {
-            let peer = peers.get(minion);
-            let health = peer.map(|p| p.health.lock());
-            let health = health.as_ref();
-            Standing {
-                minion: *minion,
-                suspect: health.is_none_or(|h| h.is_suspect(now)),
-                late: peer.is_none_or(|p| p.entry.liveness != Liveness::Alive),
-                silent: health.is_some_and(|h| h.is_silent()),
-                near: peer.is_some_and(|p| p.near),
-                lately: health.and_then(|h| h.lately(now, class)),
-                was_slow: health.is_some_and(|h| h.was_slow(class)),
-                share: mixed(place.block.0 ^ (u64::from(minion.0) << 48)),
-            }
-        };
-        let mut standings: Vec<Standing> = place.replicas.iter().map(standing).collect();
-        order(&mut standings);
-        let mut trial = None;
-        for (rank, standing) in standings.iter().enumerate() {
-            let Some(peer) = peers.get(&standing.minion) else {
-                continue;
-            };
-            let mut health = peer.health.lock();
-            if health.is_slow(class, standing.was_slow) {
-                let (minion, slow) = (standing.minion, standing.was_slow);
-                tracing::debug!(%minion, slow, "beside the other replicas of a block");
-            }
-            let behind = standing.was_slow || standing.silent;
-            let sound = !standing.suspect && !standing.late;
-            if trial.is_none() && rank > 0 && behind && sound && health.try_now(now) {
-                trial = Some(standing.minion);
-            }
-        }
-        Order {
-            replicas: standings.into_iter().map(|s| s.minion).collect(),
-            trial: trial.filter(|_| self.may_ask_more(&self.counts.trials)),
-        }
-    }
-
-    /// How long to wait for a minion before another replica of the block is asked for them, too.
-    pub(crate) fn patience(&self, minion: MinionId, place: &BlockPlace, bytes: u32) -> Duration {
-        let (now, class) = (self.clock.monotonic(), SizeClass::of(bytes));
-        let peers = self.peers.read();
-        let p95 = |m: &MinionId| peers.get(m)?.health.lock().p95(now, class);
-        patience(p95(&minion), place.replicas.iter().filter_map(p95))
-    }
-
-    /// Takes one extra read from the budget, if it allows one, and counts it.
-    pub(crate) fn may_ask_more(&self, what: &AtomicU64) -> bool {
-        let may = self.budget.lock().take();
-        if may {
-            Counts::count(what);
-        }
-        may
-    }
-
-    /// Whether a minion has answered anything since.
-    pub(crate) fn has_answered(&self, minion: MinionId, since: Duration) -> bool {
-        let peers = self.peers.read();
-        let peer = peers.get(&minion);
-        peer.is_some_and(|p| p.health.lock().has_answered(since))
-    }
-
-    /// Notes that a minion has answered nothing at all for as long as it is waited for.
-    pub(crate) fn passed_over(&self, minion: MinionId) {
-        Counts::count(&self.counts.passed);
-        if let Some(peer) = self.peers.read().get(&minion) {
-            peer.health.lock().passed_over();
-        }
-    }
-
-    /// Notes that a minion had not brought bytes since `asked`, when another had.
-    pub(crate) fn lost(&self, minion: MinionId, bytes: u32, asked: Duration) {
-        let (now, class) = (self.clock.monotonic(), SizeClass::of(bytes));
-        if let Some(peer) = self.peers.read().get(&minion) {
-            let waited = now.saturating_sub(asked);
-            peer.health.lock().lost(now, class, waited);
-        }
-    }
-
-    /// What reads came to, if that is news.
-    pub(crate) fn news(&self) -> Option<Tally> {
-        let tally = self.counts.tally();
-        let mut told = self.told.lock();
-        (std::mem::replace(&mut *told, tally) != tally).then_some(tally)
-    }
-
-    /// Monotonic time, as answers are measured by.
-    pub(crate) fn now(&self) -> Duration {
-        self.clock.monotonic()
-    }
-
-    /// Minions that did not answer a short while ago.
-    pub(crate) fn suspects(&self) -> Vec<MinionId> {
+    /// Minions that did not answer a short while ago, or answer far later than others.
+    pub(crate) fn doubted(&self) -> Vec<MinionId> {
         let now = self.clock.monotonic();
         let peers = self.peers.read();
-        let suspects = peers
+        let doubted = peers
             .iter()
-            .filter(|(_, p)| p.health.lock().is_suspect(now));
-        suspects.map(|(minion, _)| *minion).collect()
+            .filter(|(_, p)| p.health.lock().is_doubted(now));
+        doubted.map(|(minion, _)| *minion).collect()
     }
 
     /// A minion on this machine, a different one for different `turn`s.
@@ -289,13 +189,13 @@ impl Minions {
         }
     }
 
-    /// Whether a minion answered its last call, as far as is known.
-    pub(crate) fn is_suspect(&self, minion: MinionId) -> bool {
+    /// Whether writers do better without a minion, as far as is known.
+    pub(crate) fn is_doubted(&self, minion: MinionId) -> bool {
         let now = self.clock.monotonic();
         let peers = self.peers.read();
         peers
             .get(&minion)
-            .is_none_or(|p| p.health.lock().is_suspect(now))
+            .is_none_or(|p| p.health.lock().is_doubted(now))
     }
 
     /// Appends to a block at the head of its chain.
@@ -323,10 +223,16 @@ impl Minions {
     ) -> Result<(), MinionFailure> {
         let (capability, block) = (place.capability.clone(), place.block);
         let what = ("a sync", timeout);
-        self.call(minion, None, what, |client, context| async move {
+        let began = self.clock.monotonic();
+        let sync = self.call(minion, None, what, |client, context| async move {
             client.sync(context, capability, block, end).await
-        })
-        .await
+        });
+        sync.await?;
+        if let Some(peer) = self.peers.read().get(&minion) {
+            let now = self.clock.monotonic();
+            peer.health.lock().synced(now, now.saturating_sub(began));
+        }
+        Ok(())
     }
 
     /// Reads whole pieces of a replica; they are not verified here.
@@ -420,11 +326,4 @@ impl Minions {
             }
         }
     }
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-fn mixed(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

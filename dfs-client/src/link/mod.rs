@@ -7,6 +7,7 @@ mod master;
 mod minions;
 mod order;
 mod quantiles;
+mod shun;
 mod tickets;
 mod waits;
 
@@ -14,6 +15,7 @@ pub(crate) use budget::{Counts, Tally};
 pub(crate) use health::PATIENCE_MAX;
 pub(crate) use lease::{Lease, Source, Told};
 pub(crate) use master::{Master, Session};
-pub(crate) use minions::{Failure, MinionFailure, Minions, Order};
+pub(crate) use minions::{Failure, MinionFailure, Minions};
+pub(crate) use order::Order;
 pub use waits::Wait;
 pub(crate) use waits::Waits;

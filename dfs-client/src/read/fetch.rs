@@ -230,7 +230,9 @@ fn unread(place: &BlockPlace, failures: &[MinionFailure]) -> Unread {
                 | BlockError::Damaged { .. }
                 | BlockError::Gone(_)
         ),
-        Failure::Unreachable(_) | Failure::TimedOut(_) | Failure::TooLarge(_) => false,
+        Failure::Unreachable(_) | Failure::TimedOut(_) | Failure::TooLarge(_) | Failure::Lags => {
+            false
+        }
     };
     let said: Vec<String> = failures.iter().map(MinionFailure::to_string).collect();
     let why = match place.replicas.is_empty() {

@@ -119,7 +119,7 @@ fn lose(minions: &Minions, range: Range<'_>, waiting: &[Asked]) {
 /// Waits until another replica is to be asked, too, because this one is late.
 async fn lateness(minions: &Minions, asked: Asked) {
     sleep(asked.late_at.saturating_sub(minions.now())).await;
-    while !minions.may_ask_more(&minions.counts.hedged) {
+    while !minions.may_ask_more() {
         let waited = minions.now().saturating_sub(asked.at);
         if waited >= PATIENCE_MAX && !minions.has_answered(asked.minion, asked.at) {
             return minions.passed_over(asked.minion);

@@ -17,10 +17,14 @@ use dfs_proto::{
 };
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// One append may take so long; down the chain a little less, so that the answer says who failed.
 const APPEND_MAX: Duration = Duration::from_millis(2500);
+
+/// After so long, and again and again, the minions are asked whether one keeps an append waiting.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -48,7 +52,7 @@ pub(crate) struct OpenBlock {
     pub(crate) policy: Option<Copies>,
     /// The copies that there should be, and those that are enough.
     copies: Copies,
-    /// Minions that were suspect when it was allocated all the same.
+    /// Minions that were doubted when it was allocated, and may be in it all the same.
     pub(crate) risky: Vec<MinionId>,
     /// Minions that were sound then. Not each of them can take a block: who is full or drains cannot.
     pub(crate) sound: usize,
@@ -56,6 +60,8 @@ pub(crate) struct OpenBlock {
     broke: CancellationToken,
     /// Held while it is synced, so that one sync serves all who wait.
     pub(crate) syncing: tokio::sync::Mutex<()>,
+    /// Held by the append that looks after the minions, for all that are under way.
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// What an append came to.
@@ -89,6 +95,7 @@ impl OpenBlock {
             progress: Mutex::default(),
             broke: CancellationToken::new(),
             syncing: tokio::sync::Mutex::new(()),
+            looking: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -155,6 +162,10 @@ impl OpenBlock {
             biased;
             outcome = minions.append(*head, append, wait) => outcome.map_err(Some),
             () = self.broke.cancelled() => Err(None),
+            minion = self.laggard(minions) => Err(Some(MinionFailure {
+                minion,
+                failure: Failure::Lags,
+            })),
         };
         let outcome = outcome.and_then(|there| self.acknowledge(there, end).ok_or(None));
         drop(guard);
@@ -162,10 +173,27 @@ impl OpenBlock {
             Ok(synced) => Ok(Acknowledged { extents, synced }),
             Err(failure) => {
                 self.close();
-                if let Some(culprit) = failure.as_ref().and_then(culprit) {
+                let silent = failure
+                    .as_ref()
+                    .filter(|f| !matches!(f.failure, Failure::Lags));
+                if let Some(culprit) = silent.and_then(culprit) {
                     minions.failed(culprit);
                 }
                 Err(failure)
+            }
+        }
+    }
+
+    /// Waits until one of the minions is found to keep all others waiting.
+    async fn laggard(&self, minions: &Minions) -> MinionId {
+        loop {
+            sleep(LOOK_AFTER).await;
+            let Ok(_looking) = self.looking.try_lock() else {
+                continue;
+            };
+            let found = minions.laggard(&self.place.replicas, &self.risky, self.enough());
+            if let Some(minion) = found.await {
+                return minion;
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    link::{Failure, Master, Minions, Session, Wait, Waits},
+    link::{Failure, Master, MinionFailure, Minions, Session, Wait, Waits},
 };
 use bytes::Bytes;
 use dfs_proto::{
@@ -170,7 +170,13 @@ impl Blocks {
             if session.ended.is_cancelled() {
                 return Err(Error::SessionLost);
             }
-            if let Some(failure) = &failure {
+            if let Some(MinionFailure {
+                minion,
+                failure: Failure::Lags,
+            }) = failure
+            {
+                avoid.push(minion);
+            } else if let Some(failure) = &failure {
                 tracing::warn!(block = %block.id(), "moving on to another block: {failure}");
                 avoid.extend(culprit(failure).or(match failure.failure {
                     Failure::Refused(_) => Some(failure.minion),
@@ -220,7 +226,7 @@ impl Blocks {
         (owner, bytes): (Owner, u32),
     ) -> Option<(Arc<OpenBlock>, Reserved)> {
         let block = share.block.lock().clone()?;
-        let doubted = |m: &MinionId| !block.risky.contains(m) && self.minions.is_suspect(*m);
+        let doubted = |m: &MinionId| !block.risky.contains(m) && self.minions.is_doubted(*m);
         if block.session.id != session.id || block.place.replicas.iter().any(doubted) {
             block.close();
         }
@@ -283,7 +289,7 @@ impl Blocks {
         let mut wait = Duration::from_millis(50);
         loop {
             let mut avoid: Vec<MinionId> = avoid.to_vec();
-            avoid.extend(self.minions.suspects());
+            avoid.extend(self.minions.doubted());
             avoid.sort_unstable();
             avoid.dedup();
             let near = self.minions.near(self.turn.fetch_add(1, Ordering::Relaxed));
@@ -295,7 +301,7 @@ impl Blocks {
                     let Changed::Placed { place, copies } = logged.answer else {
                         return Err(Error::Unfitting("to Allocate".to_owned()));
                     };
-                    let known = (self.minions.suspects(), self.minions.sound());
+                    let known = (self.minions.doubted(), self.minions.sound());
                     let wants = (owner.policy, copies);
                     let block = OpenBlock::new(place, session.clone(), wants, known);
                     self.all.lock().insert(block.id(), block.clone());
@@ -415,6 +421,7 @@ impl Blocks {
             let failures: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
             if failures.is_empty() {
                 block.is_synced(target);
+                self.minions.judge_syncs(&block.place, block.enough());
                 return Ok(());
             }
             // The writer moves on to live minions; what is here stays on those that have it.

@@ -211,6 +211,7 @@ impl Minion for Served {
     }
 
     async fn whoami(self, _: Context) -> Option<MinionId> {
+        self.0.thaw().await;
         Some(self.0.id)
     }
 
