@@ -32,7 +32,8 @@ use std::{
 };
 use tokio::{
     runtime::Handle,
-    time::{Instant, sleep},
+    sync::Semaphore,
+    time::{Instant, sleep, timeout_at},
 };
 
 /// Blocks kept open for the next stream.
@@ -44,12 +45,29 @@ const SYNC_MAX: Duration = Duration::from_secs(3);
 /// A stream whose block is filled so far has the next one allocated.
 const ALLOCATE_AHEAD_AT: u32 = BLOCK_BYTES_MAX / 4 * 3;
 
+/// Bytes of one stream that are under way at once. What waits is not sent yet, so that an append is
+/// given the time that it takes itself and not that of all before it: minions that take 4 MB/s are
+/// slow, and not gone.
+const WINDOW_BYTES: usize = 8 << 20;
+
 /// Where flushes go: the block of now, if there is one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Share {
     block: Mutex<Option<Arc<OpenBlock>>>,
     /// Held while the block is being replaced.
     replacing: tokio::sync::Mutex<()>,
+    /// Room for bytes that are under way.
+    window: Semaphore,
+}
+
+impl Default for Share {
+    fn default() -> Share {
+        Share {
+            block: Mutex::default(),
+            replacing: tokio::sync::Mutex::default(),
+            window: Semaphore::new(WINDOW_BYTES),
+        }
+    }
 }
 
 /// Whose bytes are sent, and under which policy it is.
@@ -152,6 +170,11 @@ impl Blocks {
         sync: bool,
     ) -> Result<(Arc<OpenBlock>, Acknowledged), Error> {
         let until = Instant::now() + self.timeout;
+        let window = timeout_at(until, share.window.acquire_many(load.1.bytes));
+        let Ok(Ok(_under_way)) = window.await else {
+            let (waited_for, after) = ("appends before this one".to_owned(), self.timeout);
+            return Err(Error::TimedOut { waited_for, after });
+        };
         let mut avoid: Vec<MinionId> = Vec::new();
         let mut wait = Duration::ZERO;
         loop {
