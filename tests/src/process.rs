@@ -6,6 +6,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -220,4 +225,41 @@ fn process(pid: u32) -> Option<Process> {
         group,
         command,
     })
+}
+
+/// The slow machine, as one can have it: a process that runs for a part of the time only.
+///
+/// Stops a process and lets it go on, in turns, until it is dropped.
+pub struct Duty {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Duty {
+    /// Stops the process for `stopped`, then lets it run for `running`, and again.
+    pub fn start(pid: u32, stopped: Duration, running: Duration) -> Duty {
+        let over = Arc::new(AtomicBool::new(false));
+        let until = over.clone();
+        let thread = std::thread::spawn(move || {
+            while !until.load(Ordering::SeqCst) {
+                kernel::signal(pid, libc::SIGSTOP).expect("a child of ours");
+                wait::last(stopped);
+                kernel::signal(pid, libc::SIGCONT).expect("a child of ours");
+                wait::last(running);
+            }
+        });
+        Duty {
+            over,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("signals reach a child of ours");
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod posix;
 mod programs;
 mod rights;
 mod rot;
+mod slow;
 mod space;
 mod tools;
 mod worn;
