@@ -150,12 +150,18 @@ impl Health {
 }
 
 /// How long to wait for a read before another replica is asked, too: as long as all but one in
-/// twenty of this minion took, or, where it is not known, of the slowest other one.
+/// twenty of this minion took, but not much longer than another one takes for as many of its own, for
+/// that one would have answered by then. Where nothing is known of this one, as long as the slowest
+/// other.
 pub(crate) fn patience(
     own: Option<Duration>,
     others: impl IntoIterator<Item = Duration>,
 ) -> Duration {
-    let expected = own.or_else(|| others.into_iter().max());
+    let others: Vec<Duration> = others.into_iter().collect();
+    let expected = match (own, others.iter().min()) {
+        (Some(own), Some(fastest)) => Some(own.min(*fastest * 2)),
+        _ => own.or_else(|| others.iter().max().copied()),
+    };
     expected.map_or(PATIENCE_MAX, |e| e.clamp(PATIENCE_MIN, PATIENCE_MAX))
 }
 
@@ -220,6 +226,7 @@ mod tests {
         assert_eq!(patience(None, []), PATIENCE_MAX);
         assert_eq!(patience(None, [9 * MS, 20 * MS]), 20 * MS);
         assert_eq!(patience(Some(7 * MS), [20 * MS]), 7 * MS);
+        assert_eq!(patience(Some(270 * MS), [20 * MS, 9 * MS]), 18 * MS);
         assert_eq!(patience(Some(MS), []), PATIENCE_MIN);
         assert_eq!(patience(Some(2000 * MS), []), PATIENCE_MAX);
     }

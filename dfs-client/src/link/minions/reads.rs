@@ -60,7 +60,8 @@ impl Minions {
         let (now, class) = (self.clock.monotonic(), SizeClass::of(bytes));
         let peers = self.peers.read();
         let p95 = |m: &MinionId| peers.get(m)?.health.lock().p95(now, class);
-        patience(p95(&minion), place.replicas.iter().filter_map(p95))
+        let others = place.replicas.iter().filter(|other| **other != minion);
+        patience(p95(&minion), others.filter_map(p95))
     }
 
     fn may_try(&self) -> bool {
