@@ -108,10 +108,14 @@ impl OpenBlock {
         self.place.replicas.len() < usize::try_from(self.copies.wanted).unwrap_or(usize::MAX)
     }
 
+    /// Copies without which nothing is written.
+    pub(crate) fn least(&self) -> usize {
+        usize::try_from(self.copies.least).unwrap_or(usize::MAX)
+    }
+
     /// Replicas on which bytes must be synced to count as that.
     pub(crate) fn enough(&self) -> usize {
-        let least = usize::try_from(self.copies.least).unwrap_or(usize::MAX);
-        least.min(self.place.replicas.len())
+        self.least().min(self.place.replicas.len())
     }
 
     /// Room for `bytes` at the end, if the block takes that many more.
@@ -191,7 +195,7 @@ impl OpenBlock {
             let Ok(_looking) = self.looking.try_lock() else {
                 continue;
             };
-            let found = minions.laggard(&self.place.replicas, &self.risky, self.enough());
+            let found = minions.laggard(&self.place.replicas, &self.risky, self.least());
             if let Some(minion) = found.await {
                 return minion;
             }

@@ -170,7 +170,7 @@ impl Blocks {
         sync: bool,
     ) -> Result<(Arc<OpenBlock>, Acknowledged), Error> {
         let until = Instant::now() + self.timeout;
-        let window = timeout_at(until, share.window.acquire_many(load.1.bytes));
+        let window = timeout_at(until, share.window.acquire_many(load.bytes));
         let Ok(Ok(_under_way)) = window.await else {
             let (waited_for, after) = ("appends before this one".to_owned(), self.timeout);
             return Err(Error::TimedOut { waited_for, after });
@@ -444,7 +444,7 @@ impl Blocks {
             let failures: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
             if failures.is_empty() {
                 block.is_synced(target);
-                self.minions.judge_syncs(&block.place, block.enough());
+                self.minions.judge_syncs(&block.place, block.least());
                 return Ok(());
             }
             // The writer moves on to live minions; what is here stays on those that have it.
