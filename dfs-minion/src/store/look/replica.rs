@@ -2,7 +2,7 @@
 
 use super::pieces::{self, Pieces};
 use crate::store::{
-    block::{Block, Phase},
+    block::{Block, Phase, State},
     index::Index,
     recover,
     shelf::{Store, on_drive},
@@ -22,6 +22,8 @@ struct Should {
     length: u32,
     holes: Option<u32>,
     phase: Phase,
+    /// It is being ended: its file is cut, and gets its footer.
+    ending: bool,
 }
 
 /// What its file is.
@@ -46,11 +48,11 @@ impl Store {
                 let payload = None;
                 return Ok(Looked { replica, payload });
             }
-            let should = block.should();
+            let should = block.until(Should::at_rest).await;
             let (store, there) = (Arc::clone(self), Arc::clone(&block));
             let job = move || {
                 let is = store.is(&there, &should, read);
-                (is, there.should().goes_on(&should))
+                (is, Should::now(&there.state.lock()).goes_on(&should))
             };
             let (is, same) = on_drive(&block.drive, id, job).await?;
             block.in_service()?;
@@ -121,22 +123,25 @@ fn index(file: &dyn DiskFile, block: &Block, should: &Should) -> io::Result<Opti
 }
 
 impl Should {
-    /// Whether what is now has only grown since.
-    fn goes_on(&self, before: &Should) -> bool {
-        let same = (self.phase, self.holes) == (before.phase, before.holes);
-        same && self.length >= before.length
-    }
-}
-
-impl Block {
-    fn should(&self) -> Should {
-        let state = self.state.lock();
+    fn now(state: &State) -> Should {
         let tail = state.tail.as_ref();
         Should {
             index: tail.map(|tail| tail.index.clone()),
             length: state.length,
             holes: state.holes.as_ref().map(|holes| holes.count),
             phase: state.phase,
+            ending: state.phase == Phase::Closed && tail.is_some_and(|tail| tail.syncing),
         }
+    }
+
+    /// What it should be, once it is not being ended.
+    fn at_rest(state: &mut State) -> Option<Should> {
+        Some(Should::now(state)).filter(|should| !should.ending)
+    }
+
+    /// Whether what is now has only grown since.
+    fn goes_on(&self, before: &Should) -> bool {
+        let now = (self.phase, self.ending, self.holes);
+        now == (before.phase, before.ending, before.holes) && self.length >= before.length
     }
 }
