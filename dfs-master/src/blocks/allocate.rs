@@ -41,6 +41,7 @@ pub fn allocate(
         synced: 0,
         punched: 0,
         wants,
+        outgrown: false,
     };
     txn.insert(block, &row);
     txn.insert((session, block), &WritingRow);

@@ -229,10 +229,9 @@ fn point(
         row.size = row.size.max(extent.range().end);
     }
     let wants = Wants::of(row.policy);
-    for (id, block) in blocks {
-        let wants = block.wants.and(wants);
-        if wants != block.wants {
-            txn.put(id, &BlockRow { wants, ..block });
+    for (id, mut block) in blocks {
+        if block.want(wants) {
+            txn.put(id, &block);
         }
     }
     row.body = Body::Extents;

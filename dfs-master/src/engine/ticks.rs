@@ -182,7 +182,8 @@ fn is_better_ended(leader: &Leader, block: BlockId, row: &BlockRow) -> bool {
     is_damaged || on_shaky_minion(leader, row) || has_other_copies(leader, row)
 }
 
-/// Whether a block has more replicas than it should, or fewer where there is a minion for one more.
+/// Whether a block has more replicas than it should; or fewer, because it was placed when it wanted less,
+/// and there is a minion for one more.
 fn has_other_copies(leader: &Leader, row: &BlockRow) -> bool {
     let usual = usize::try_from(leader.copies(None).wanted).unwrap_or(usize::MAX);
     let roster = leader.roster.lock();
@@ -198,7 +199,7 @@ fn has_other_copies(leader: &Leader, row: &BlockRow) -> bool {
         Ordering::Equal => false,
         Ordering::Less => {
             let candidates = roster.candidates();
-            candidates.iter().any(|one| takes(one) && !has(one.minion))
+            row.outgrown && candidates.iter().any(|one| takes(one) && !has(one.minion))
         }
     }
 }

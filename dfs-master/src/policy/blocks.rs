@@ -21,12 +21,10 @@ pub fn want(txn: &mut Txn<'_>, block: BlockId, policy: Option<Copies>) -> Result
     let Some(mut row) = txn.row::<BlockRow>(block)? else {
         return Ok(Wants::default());
     };
-    let wants = row.wants.and(Wants::of(policy));
-    if wants != row.wants {
-        row.wants = wants;
+    if row.want(Wants::of(policy)) {
         txn.put(block, &row);
     }
-    Ok(wants)
+    Ok(row.wants)
 }
 
 /// Tells at most `budget` blocks of a file under which policy it is, from an offset on. Gives how many

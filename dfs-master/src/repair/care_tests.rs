@@ -49,6 +49,7 @@ fn block(on: &[u32]) -> BlockRow {
         synced: 10,
         punched: 0,
         wants: Wants::of(None),
+        outgrown: false,
     }
 }
 

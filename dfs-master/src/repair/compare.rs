@@ -112,6 +112,7 @@ mod tests {
             synced: 0,
             punched: 0,
             wants: Wants::of(None),
+            outgrown: false,
         }
     }
 

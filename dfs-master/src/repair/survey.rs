@@ -104,6 +104,7 @@ mod tests {
             synced: 1,
             punched: 0,
             wants: Wants::of(None),
+            outgrown: false,
         };
         use ReplicaHealth::{Lost, Whole};
         let page = [

@@ -138,9 +138,10 @@ pub fn mend(txn: &mut Txn<'_>, now: Timestamp, mend: &Mend) -> Result<(), FsErro
             }
         }
         Mend::Wants(block, wants) => {
-            if let Some(row) = txn.row::<BlockRow>(*block)? {
-                let wants = row.wants.and(*wants);
-                txn.put(*block, &BlockRow { wants, ..row });
+            if let Some(mut row) = txn.row::<BlockRow>(*block)?
+                && row.want(*wants)
+            {
+                txn.put(*block, &row);
             }
         }
     }

@@ -138,6 +138,7 @@ mod tests {
             synced: 1,
             punched: 0,
             wants: Wants::of(None),
+            outgrown: false,
         };
         let mut survey = Survey::default();
         survey.page(&[(BlockId(1), row)], (2, 3), |of| roster.liveness(of));

@@ -97,6 +97,8 @@ pub struct BlockRow {
     pub punched: u32,
     /// The copies that the files want whose bytes it has.
     pub wants: Wants,
+    /// It came to want more when it had been placed and was open.
+    pub outgrown: bool,
 }
 
 impl BlockRow {
@@ -124,6 +126,15 @@ impl BlockRow {
     /// below them.
     pub fn has_synced(&self, end: u32) -> bool {
         self.synced >= end.min(self.sealed().unwrap_or(u32::MAX))
+    }
+
+    /// Files that want this have bytes in it; whether that is more than it wanted.
+    pub fn want(&mut self, wants: Wants) -> bool {
+        let wants = self.wants.and(wants);
+        let more = wants != self.wants;
+        self.wants = wants;
+        self.outgrown |= more && self.state == BlockState::Open;
+        more
     }
 
     /// The replicas that count: those that are not lost.
@@ -170,7 +181,7 @@ impl Row for BlockRow {
     fn upgrade(version: u8, bytes: &[u8]) -> Option<Self> {
         // Of builds that knew the policy of the cluster only.
         (version == 1)
-            .then(|| row::with_end(bytes, &[1, 0]))
+            .then(|| row::with_end(bytes, &[1, 0, 0]))
             .flatten()
     }
 }
@@ -275,6 +286,7 @@ mod tests {
                 usual: true,
                 most: 2,
             },
+            outgrown: true,
         }
     }
 
@@ -284,15 +296,19 @@ mod tests {
             BlockId(9),
             &row(),
             "420000000000000009",
-            "0205030101020203000201e807f403000102",
+            "0205030101020203000201e807f40300010201",
         );
         // What an older build wrote.
         let mut old = row::encode(&row(), Vec::new());
-        old.truncate(old.len() - 2);
+        old.truncate(old.len() - 3);
         old[0] = 1;
         let upgraded: BlockRow = row::decode(b"B", &old).expect("is read");
-        let wants = Wants::of(None);
-        assert_eq!(upgraded, BlockRow { wants, ..row() });
+        let older = BlockRow {
+            wants: Wants::of(None),
+            outgrown: false,
+            ..row()
+        };
+        assert_eq!(upgraded, older);
         golden::check(BlockId(9), &AmpleRow, "4a0000000000000009", "01");
         let id = (SessionId(5), BlockId(9));
         golden::check(id, &WritingRow, "5700000000000000050000000000000009", "01");
@@ -340,6 +356,24 @@ mod tests {
         assert_eq!(copies(policy(1).and(usual)), 3);
         assert_eq!(copies(policy(4).and(usual)), 4);
         assert_eq!(copies(Wants::default()), 3);
+    }
+
+    #[test]
+    fn an_open_block_that_comes_to_want_more_is_outgrown() {
+        let more = Wants::of(Some(Copies {
+            wanted: 4,
+            least: 1,
+        }));
+        for (state, outgrown) in [(BlockState::Open, true), (BlockState::Sealed(5), false)] {
+            let mut row = BlockRow {
+                state,
+                outgrown: false,
+                ..row()
+            };
+            assert!(!row.want(Wants::of(None)) && !row.outgrown);
+            assert!(row.want(more) && row.outgrown == outgrown);
+            assert!(!row.want(more));
+        }
     }
 
     #[test]
