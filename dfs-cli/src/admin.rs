@@ -26,6 +26,9 @@ use tokio::time::Instant;
 /// How long one page of a listing may take, once the master has answered at all.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long it may take to go over all names.
+const PATHS_TIMEOUT: Duration = Duration::from_secs(90);
+
 /// How long one part of a backup may take.
 const BACKUP_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -222,6 +225,19 @@ impl Admin {
     pub(crate) async fn check_tables(&self, wish: TablesWish) -> Result<TablesCheck, Failure> {
         let told = self.client.check_tables(within(PAGE_TIMEOUT), wish).await;
         self.answer("the check of the tables", told)
+    }
+
+    /// A path, for people, of each of these inodes that has one.
+    pub(crate) async fn paths_of(
+        &self,
+        inodes: &[InodeId],
+    ) -> Result<Vec<(InodeId, String)>, Failure> {
+        let inodes = inodes.to_vec();
+        let paths = self.client.paths_of(within(PATHS_TIMEOUT), inodes).await;
+        let paths = self.answer("the paths", paths)?.into_iter();
+        Ok(paths
+            .map(|(inode, path)| (inode, printable(&path)))
+            .collect())
     }
 
     /// A part of a backup; the first waits for a checkpoint.

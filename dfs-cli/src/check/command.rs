@@ -3,6 +3,7 @@
 use super::{
     asker::Asker,
     blocks::{Blocks, Tally},
+    judge::{Fault, Paths},
     minions::Minions,
     repair,
     report::Report,
@@ -12,7 +13,11 @@ use crate::{
     args,
     failure::{Failure, machine},
 };
-use std::io::Write;
+use dfs_proto::{id::InodeId, service::INODES_PER_QUESTION_MAX};
+use std::{collections::BTreeSet, io::Write};
+
+/// Files of which the paths are looked for, at the most: each question goes over all names.
+const PATHS_MAX: usize = 4096;
 
 /// Runs `dfs check`.
 pub(crate) async fn run(args: &args::Check, out: &mut dyn Write) -> Result<(), Failure> {
@@ -48,12 +53,27 @@ async fn check(args: &args::Check) -> Result<Report, Failure> {
         true => repair::repair(&blocks, &mut asker, &found).await?,
         false => found.clone(),
     };
+    // What was found is told all the same.
+    let paths = paths(&mut asker, found.iter().chain(&left)).await;
     Ok(Report {
         tables,
         tally: blocks.tally,
         found,
         left,
+        paths,
         silent: minions.silent(),
         read: !args.quick,
     })
+}
+
+/// Where the files are that faults are about.
+async fn paths(asker: &mut Asker<'_>, faults: impl Iterator<Item = &Fault>) -> Paths {
+    let inodes: BTreeSet<InodeId> = faults.flat_map(|fault| fault.inodes.clone()).collect();
+    let inodes: Vec<InodeId> = inodes.into_iter().take(PATHS_MAX).collect();
+    let mut paths = Paths::new();
+    for part in inodes.chunks(INODES_PER_QUESTION_MAX as usize) {
+        let found = asker.ask(async |admin| admin.paths_of(part).await).await;
+        paths.extend(found.unwrap_or_default());
+    }
+    paths
 }

@@ -9,6 +9,9 @@ use dfs_proto::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Where files are, for people.
+pub(super) type Paths = BTreeMap<InodeId, String>;
+
 /// What a look at a replica came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Seen {
@@ -71,7 +74,8 @@ impl Fault {
         self.wrong == Wrong::Damaged
     }
 
-    pub(super) fn says(&self) -> String {
+    /// What is wrong, in one sentence, where some files have these paths.
+    pub(super) fn says(&self, paths: &Paths) -> String {
         let on = match self.minion {
             Some(minion) => format!("block {} on minion {minion}", self.block),
             None => format!("block {}", self.block),
@@ -87,10 +91,14 @@ impl Fault {
             Wrong::Unknown => "belongs to nothing".to_owned(),
             Wrong::Unwanted => "is not wanted there".to_owned(),
         };
-        let inodes: Vec<String> = self.inodes.iter().map(InodeId::to_string).collect();
-        match inodes.is_empty() {
+        let file = |inode: &InodeId| match paths.get(inode) {
+            Some(path) => path.clone(),
+            None => format!("inode {inode}"),
+        };
+        let files: Vec<String> = self.inodes.iter().map(file).collect();
+        match files.is_empty() {
             true => format!("{on} {what}"),
-            false => format!("{on} {what} (inodes {})", inodes.join(", ")),
+            false => format!("{on} {what} ({})", files.join(", ")),
         }
     }
 }

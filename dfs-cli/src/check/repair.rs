@@ -3,7 +3,7 @@
 use super::{
     asker::Asker,
     blocks::{Blocks, Suspects, suspect},
-    judge::{Fault, Wrong},
+    judge::{Fault, Paths, Wrong},
     progress::Progress,
 };
 use crate::failure::Failure;
@@ -47,7 +47,7 @@ async fn tell(asker: &mut Asker<'_>, faults: &[&Fault]) -> Result<(), Failure> {
             Some(BadReplica {
                 block: fault.block,
                 minion: fault.minion?,
-                why: fault.says(),
+                why: fault.says(&Paths::new()),
                 damaged: matches!(fault.wrong, Wrong::Damaged | Wrong::Differs),
             })
         })

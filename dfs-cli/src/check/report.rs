@@ -1,6 +1,10 @@
 //! What a check comes to: for people, for programs, and as an exit code. Pure.
 
-use super::{blocks::Tally, judge::Fault, tables::Tables};
+use super::{
+    blocks::Tally,
+    judge::{Fault, Paths},
+    tables::Tables,
+};
 use crate::text::count;
 use dfs_host::settings::show_bytes;
 use dfs_proto::id::MinionId;
@@ -25,6 +29,8 @@ pub(super) struct Report {
     pub(super) found: Vec<Fault>,
     /// What is wrong still.
     pub(super) left: Vec<Fault>,
+    /// Where the files are that it is about, as far as they have names.
+    pub(super) paths: Paths,
     /// Minions that did not answer, with what was said.
     pub(super) silent: BTreeMap<MinionId, String>,
     /// Whether bytes were read.
@@ -94,7 +100,7 @@ impl Report {
         let left: Vec<_> = self.left.iter().map(Fault::key).collect();
         let found = self.found.iter().map(|fault| {
             let is_left = left.contains(&fault.key());
-            (fault.says(), is_left)
+            (fault.says(&self.paths), is_left)
         });
         let new = self.left.iter().filter(|fault| {
             let mut before = self.found.iter();
@@ -104,7 +110,7 @@ impl Report {
             let is_left = self.tables.left.contains(fault);
             (fault.what.clone(), is_left)
         });
-        let new = new.map(|fault| (fault.says(), true));
+        let new = new.map(|fault| (fault.says(&self.paths), true));
         for (n, (what, is_left)) in tables.chain(found).chain(new).enumerate() {
             match (n, is_left) {
                 (SHOWN, _) => line("... and more; --json shows all"),
@@ -138,11 +144,12 @@ impl Report {
     pub(super) fn json(&self) -> String {
         let fault = |fault: &Fault| {
             json!({
-                "what": fault.says(),
+                "what": fault.says(&self.paths),
                 "wrong": format!("{:?}", fault.wrong).to_lowercase(),
                 "block": fault.block.to_string(),
                 "minion": fault.minion.map(|minion| minion.0),
                 "inodes": fault.inodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "paths": fault.inodes.iter().map(|inode| self.paths.get(inode)).collect::<Vec<_>>(),
             })
         };
         let silent: BTreeMap<String, &String> = self
@@ -205,6 +212,7 @@ mod tests {
             },
             found: found.iter().copied().map(fault).collect(),
             left: left.iter().copied().map(fault).collect(),
+            paths: Paths::new(),
             silent: BTreeMap::new(),
             read: true,
         }
@@ -231,10 +239,17 @@ mod tests {
             report(&[], &[]).text(),
             "1,200 rows of the tables, 2 blocks, 6 replicas, 1.00 MiB read\nall is well\n"
         );
-        let text = report(&[1, 2], &[2]).text();
+        let mut report = report(&[1, 2], &[2]);
+        assert!(
+            report
+                .text()
+                .contains("block 2 on minion 3 is damaged (inode 17)\n")
+        );
+        report.paths.insert(InodeId(17), "/home/ann".to_owned());
+        let text = report.text();
         for line in [
-            "block 1 on minion 3 is damaged (inodes 17): repaired\n",
-            "block 2 on minion 3 is damaged (inodes 17)\n",
+            "block 1 on minion 3 is damaged (/home/ann): repaired\n",
+            "block 2 on minion 3 is damaged (/home/ann)\n",
             "1 fault repaired, 1 fault left\n",
         ] {
             assert!(text.contains(line), "{line:?} in\n{text}");

@@ -24,8 +24,8 @@ use crate::{
         damage::Damage,
         key::{Key, KeyRange, all},
         rows::{
-            BootsRow, FilesystemRow, HolesRow, InodeRow, OpenRow, PolicyRow, TotalsRow, UnusedRow,
-            UseRow, WornRow, WritingRow,
+            BootsRow, DirentRow, FilesystemRow, HolesRow, InodeRow, OpenRow, PolicyRow, TotalsRow,
+            UnusedRow, UseRow, WornRow, WritingRow,
         },
         txn::{Direction, Rows, Tables, View as TablesView},
     },
@@ -43,7 +43,10 @@ use dfs_proto::{
     time::Timestamp,
     view::{Cookie, Layout, Listing, View},
 };
-use std::ops::ControlFlow;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 /// Entries that one look at a directory takes.
 const ENTRIES_AT_ONCE: usize = 256;
@@ -374,6 +377,30 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<(InodeId, QuotaRow)>, FsError> {
         Ok(tell::page(&self.tables.view(), after, limit)?)
+    }
+
+    /// A name of each of these inodes that had one at the last checkpoint, with the directory that it is
+    /// in. Blocks for as long as it takes to go over all names.
+    pub fn names_of(
+        &self,
+        inodes: &BTreeSet<InodeId>,
+    ) -> Result<BTreeMap<InodeId, (InodeId, Vec<u8>)>, FsError> {
+        let mut named = BTreeMap::new();
+        let all = all::dirents().prefix();
+        self.stored()?
+            .each(all, Direction::Up, |key, row: DirentRow| {
+                match key {
+                    Key::Dirent { parent, name } if inodes.contains(&row.inode) => {
+                        named.entry(row.inode).or_insert((parent, name.to_vec()));
+                    }
+                    _ => {}
+                }
+                match named.len() < inodes.len() {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })?;
+        Ok(named)
     }
 
     /// The policy that an inode is under.

@@ -166,6 +166,9 @@ pub struct PolicyStatus {
 /// Policies in one answer, at the most.
 pub const POLICIES_PER_ANSWER_MAX: u32 = 256;
 
+/// Inodes that are asked about at once, at the most.
+pub const INODES_PER_QUESTION_MAX: u32 = 1024;
+
 /// What people ask of a master.
 #[tarpc::service(derive = [Serialize, Deserialize])]
 pub trait Admin {
@@ -217,6 +220,10 @@ pub trait Admin {
 
     /// These blocks, as far as they are known.
     async fn blocks_of(blocks: Vec<BlockId>) -> Result<Vec<BlockRecord>, FsError>;
+
+    /// A path of each of these inodes that had a name at the last checkpoint; goes over all names there
+    /// are.
+    async fn paths_of(inodes: Vec<InodeId>) -> Result<Vec<(InodeId, Bytes)>, FsError>;
 
     /// Replicas that are damaged, or not where they should be: they are looked after now, by the same
     /// rules as if their minions had told of them.

@@ -8,8 +8,8 @@ mod minion;
 
 pub use admin::{Admin, AdminClient, AdminRequest, AdminResponse};
 pub use admin::{
-    Alarm, Healing, MinionStatus, POLICIES_PER_ANSWER_MAX, PolicyStatus, QUOTAS_PER_ANSWER_MAX,
-    QuotaStatus, SessionStatus, Status,
+    Alarm, Healing, INODES_PER_QUESTION_MAX, MinionStatus, POLICIES_PER_ANSWER_MAX, PolicyStatus,
+    QUOTAS_PER_ANSWER_MAX, QuotaStatus, SessionStatus, Status,
 };
 pub use check::{
     BLOCKS_PER_ANSWER_MAX, BlockRecord, ReplicaRecord, Standing, TableFault, TablesCheck,

@@ -300,6 +300,14 @@ impl Admin for AdminService {
         check::blocks_of(&self.leader, blocks).await
     }
 
+    async fn paths_of(
+        self,
+        _: Context,
+        inodes: Vec<InodeId>,
+    ) -> Result<Vec<(InodeId, Bytes)>, FsError> {
+        paths::of(&self.leader, inodes).await
+    }
+
     async fn heal(self, _: Context, bad: Vec<BadReplica>) -> Result<(), FsError> {
         check::heal(&self.leader, bad).await
     }

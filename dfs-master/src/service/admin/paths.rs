@@ -1,16 +1,43 @@
-//! Where directories are, for people.
+//! Where inodes are, for people.
 //!
 //! A directory knows the one above it and not its name there: paths are found by going over listings,
-//! each once for all that is looked for in it. Only people ask for them.
+//! each once for all that is looked for in it. A file does not know where its names are: all there are
+//! have to be gone over. Only people ask for them.
 
-use crate::engine::reader::Reader;
+use crate::engine::{leader::Leader, reader::Reader};
 use bytes::Bytes;
+use dfs_host::threads;
 use dfs_proto::{
     error::FsError,
     id::InodeId,
+    service::INODES_PER_QUESTION_MAX,
     view::{Cookie, ENTRIES_PER_ANSWER_MAX},
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A path of each of these inodes that has one.
+pub(super) async fn of(
+    leader: &Leader,
+    inodes: Vec<InodeId>,
+) -> Result<Vec<(InodeId, Bytes)>, FsError> {
+    if inodes.len() > INODES_PER_QUESTION_MAX as usize {
+        return Err(FsError::Invalid(format!(
+            "too many inodes at once: {INODES_PER_QUESTION_MAX} at the most"
+        )));
+    }
+    let (reader, asked) = (leader.reader.clone(), inodes.into_iter().collect());
+    let named = threads::blocking(move || reader.names_of(&asked)).await;
+    let named = named.map_err(|error| FsError::Unavailable(error.to_string()))??;
+    let above = paths(&leader.reader, named.values().map(|(parent, _)| *parent))?;
+    let path = |(inode, (parent, name)): (InodeId, (InodeId, Vec<u8>))| {
+        let above = above
+            .get(&parent)?
+            .strip_suffix(b"/")
+            .unwrap_or(&above[&parent]);
+        Some((inode, Bytes::from([above, b"/", &name].concat())))
+    };
+    Ok(named.into_iter().filter_map(path).collect())
+}
 
 /// Where directories are. One that has no name, or moves just now, is left out.
 pub(super) fn paths(
