@@ -157,6 +157,13 @@ fn every_damage_is_found_and_repaired_and_no_reader_sees_it() {
     let found = faults(&said, "damaged");
     assert_eq!(code, 4, "{said:#}");
     assert_eq!(found, damaged, "all are found, and no other");
+    let faults = said["found"].as_array().expect("a list");
+    let named = |fault: &Value| {
+        fault["paths"][0]
+            .as_str()
+            .is_some_and(|path| path.starts_with("/f"))
+    };
+    assert!(faults.iter().all(named), "files are named: {said:#}");
     let (code, said) = check(&cluster, "--hurry --repair");
     assert!([0, 1].contains(&code), "{code} {said:#}");
 

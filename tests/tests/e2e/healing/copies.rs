@@ -1,6 +1,6 @@
 //! Minions that die for good, come back, or have damaged blocks: every block gets its copies again.
 
-use super::{FILE, HEALED, cluster, fill, load, verify};
+use super::{FILE, HEALED, cluster, fill, load, verify, wait_even};
 use dfs_proto::service::{Healing, MinionStatus, Status};
 use dfs_tests::{
     cluster::Cluster,
@@ -28,22 +28,6 @@ fn wait_healed(cluster: &Cluster, before: u64) -> Status {
         healed.then_some(status)
     });
     healed.unwrap_or_else(|| panic!("not healed within {HEALED:?}: {last:#?}"))
-}
-
-/// Waits until no block has more copies than it should, nor fewer.
-fn wait_even(cluster: &Cluster, copies: u64) {
-    let mut last = None;
-    let even = wait::poll(HEALED, || {
-        let status = cluster.status();
-        let replicas: u64 = status.minions.iter().map(|minion| minion.replicas).sum();
-        let whole = status.endangered.iter().all(|blocks| *blocks == 0);
-        let disks = status.minions.iter().flat_map(|minion| &minion.disks);
-        let held: u64 = disks.map(|disk| disk.blocks).sum();
-        let even = whole && replicas == status.blocks * copies && held == replicas;
-        last = Some((held, status));
-        even.then_some(())
-    });
-    even.unwrap_or_else(|| panic!("uneven after {HEALED:?}: {last:#?}"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A minion is taken out while files are written and read: nobody notices, and nothing is lost.
 
-use super::{HEALED, cluster, fill, load, verify};
+use super::{HEALED, cluster, fill, load, verify, wait_even};
 use dfs_tests::{cluster::Cluster, process::binary, shell, wait};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -69,6 +69,13 @@ fn a_minion_is_drained_stopped_and_removed_under_load() {
     let why = format!("{} why {}", binary("dfs").display(), paths[0].display());
     let said = shell::ok(&why);
     assert!(said.contains("nothing is waited for"), "{said}");
+
+    // Should it come back, it is as a new one: what it holds belongs to nothing, and goes.
+    cluster.start_minion(0);
+    let there = || state(&cluster, 1).as_deref() == Some("alive");
+    wait::until(HEALED, "the minion that comes back", there);
+    wait_even(&cluster, 3);
+    verify(&paths);
     cluster.end();
 }
 

@@ -10,7 +10,7 @@ mod rot;
 
 use dfs_tests::{
     cluster::{Cluster, Shape},
-    long, pattern, shell,
+    long, pattern, shell, wait,
 };
 use std::{
     path::{Path, PathBuf},
@@ -55,6 +55,22 @@ impl Drop for Ends<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
+}
+
+/// Waits until no block has more copies than it should, nor fewer.
+fn wait_even(cluster: &Cluster, copies: u64) {
+    let mut last = None;
+    let even = wait::poll(HEALED, || {
+        let status = cluster.status();
+        let replicas: u64 = status.minions.iter().map(|minion| minion.replicas).sum();
+        let whole = status.endangered.iter().all(|blocks| *blocks == 0);
+        let disks = status.minions.iter().flat_map(|minion| &minion.disks);
+        let held: u64 = disks.map(|disk| disk.blocks).sum();
+        let even = whole && replicas == status.blocks * copies && held == replicas;
+        last = Some((held, status));
+        even.then_some(())
+    });
+    even.unwrap_or_else(|| panic!("uneven after {HEALED:?}: {last:#?}"));
 }
 
 fn verify(paths: &[PathBuf]) {
