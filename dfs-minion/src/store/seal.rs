@@ -45,7 +45,9 @@ impl Store {
         block.in_service()?;
         if let Some(ending) = block.begin_seal(length).await? {
             let (store, ended) = (Arc::clone(self), Arc::clone(&block));
-            on_drive(&block.drive, id, move || store.finish_seal(&ended, ending)).await??;
+            let sealed = on_drive(&block.drive, id, move || store.finish_seal(&ended, ending));
+            // Where the disk has too much to do, nobody else would say that it is not under way.
+            sealed.await.inspect_err(|_| block.remain_closed())??;
         }
         block.replica().ok_or(BlockError::NotHere(id))
     }

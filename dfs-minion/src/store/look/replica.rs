@@ -42,13 +42,13 @@ impl Store {
     ) -> Result<Looked, BlockError> {
         for _ in 0..LOOKS {
             let block = self.block(id).ok_or(BlockError::NotHere(id))?;
+            let should = block.until(Should::at_rest).await;
             block.in_service()?;
             let replica = block.replica().ok_or(BlockError::NotHere(id))?;
             if replica.damaged {
                 let payload = None;
                 return Ok(Looked { replica, payload });
             }
-            let should = block.until(Should::at_rest).await;
             let (store, there) = (Arc::clone(self), Arc::clone(&block));
             let job = move || {
                 let is = store.is(&there, &should, read);
