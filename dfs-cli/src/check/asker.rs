@@ -39,4 +39,12 @@ impl Asker<'_> {
         }
         call(&self.admin).await
     }
+
+    /// Asks it, once.
+    pub(super) async fn ask_once<T>(
+        &self,
+        call: impl AsyncFnOnce(&Admin) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        call(&self.admin).await
+    }
 }

@@ -54,7 +54,7 @@ async fn check(args: &args::Check) -> Result<Report, Failure> {
         false => found.clone(),
     };
     // What was found is told all the same.
-    let paths = paths(&mut asker, found.iter().chain(&left)).await;
+    let paths = paths(&asker, found.iter().chain(&left)).await;
     Ok(Report {
         tables,
         tally: blocks.tally,
@@ -67,13 +67,16 @@ async fn check(args: &args::Check) -> Result<Report, Failure> {
 }
 
 /// Where the files are that faults are about.
-async fn paths(asker: &mut Asker<'_>, faults: impl Iterator<Item = &Fault>) -> Paths {
+async fn paths(asker: &Asker<'_>, faults: impl Iterator<Item = &Fault>) -> Paths {
     let inodes: BTreeSet<InodeId> = faults.flat_map(|fault| fault.inodes.clone()).collect();
     let inodes: Vec<InodeId> = inodes.into_iter().take(PATHS_MAX).collect();
     let mut paths = Paths::new();
     for part in inodes.chunks(INODES_PER_QUESTION_MAX as usize) {
-        let found = asker.ask(async |admin| admin.paths_of(part).await).await;
-        paths.extend(found.unwrap_or_default());
+        let found = asker.ask_once(async |admin| admin.paths_of(part).await);
+        match found.await {
+            Ok(found) => paths.extend(found),
+            Err(_) => break,
+        }
     }
     paths
 }

@@ -117,6 +117,7 @@ fn render(policies: &[PolicyStatus]) -> String {
             false => printable(&policy.path),
         };
         let state = match policy.passing_on {
+            _ if !policy.writable => "too few minions alive: writes wait".to_owned(),
             true => "being passed on".to_owned(),
             false if policy.now == policy.copies => "ok".to_owned(),
             false => format!("too few minions: {} of it", spelled(policy.now)),
@@ -143,6 +144,7 @@ mod tests {
             path: path.into(),
             copies,
             now: copies.on(3),
+            writable: true,
             passing_on: false,
         }
     }
@@ -153,7 +155,16 @@ mod tests {
             passing_on: true,
             ..policy("", 2)
         };
-        let page = render(&[policy("/scratch", 1), policy("/home", 4), passing_on]);
+        let waiting = PolicyStatus {
+            writable: false,
+            ..policy("/w", 3)
+        };
+        let page = render(&[
+            policy("/scratch", 1),
+            policy("/home", 4),
+            passing_on,
+            waiting,
+        ]);
         let lines: Vec<String> = page
             .lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -165,6 +176,7 @@ mod tests {
             "4 1 too few minions: 3 copies of each block, at least 1 of it /home"
         );
         assert_eq!(lines[3], "2 1 being passed on (inode 7, without a name)");
+        assert_eq!(lines[4], "3 1 too few minions alive: writes wait /w");
     }
 
     #[test]

@@ -51,6 +51,9 @@ use std::{
 /// Entries that one look at a directory takes.
 const ENTRIES_AT_ONCE: usize = 256;
 
+/// Names between two questions whether to go on.
+const NAMES_AT_ONCE: usize = 1024;
+
 /// A handle to the tables; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -380,12 +383,14 @@ impl Reader {
     }
 
     /// A name of each of these inodes that had one at the last checkpoint, with the directory that it is
-    /// in. Blocks for as long as it takes to go over all names.
+    /// in. Blocks for as long as it takes to go over all names, or until it is told not to go on.
     pub fn names_of(
         &self,
         inodes: &BTreeSet<InodeId>,
+        goes_on: impl Fn() -> bool,
     ) -> Result<BTreeMap<InodeId, (InodeId, Vec<u8>)>, FsError> {
         let mut named = BTreeMap::new();
+        let mut seen = 0usize;
         let all = all::dirents().prefix();
         self.stored()?
             .each(all, Direction::Up, |key, row: DirentRow| {
@@ -395,7 +400,10 @@ impl Reader {
                     }
                     _ => {}
                 }
-                match named.len() < inodes.len() {
+                seen += 1;
+                match named.len() < inodes.len()
+                    && (!seen.is_multiple_of(NAMES_AT_ONCE) || goes_on())
+                {
                     true => ControlFlow::Continue(()),
                     false => ControlFlow::Break(()),
                 }

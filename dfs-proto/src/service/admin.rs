@@ -157,8 +157,10 @@ pub struct PolicyStatus {
     pub path: Bytes,
     /// The copies that it asks for.
     pub copies: Copies,
-    /// What is possible of it now.
+    /// What is possible of it with the minions that stay.
     pub now: Copies,
+    /// Whether so many of them are alive as are needed to write.
+    pub writable: bool,
     /// It, or another, has not reached all that is below yet.
     pub passing_on: bool,
 }

@@ -13,7 +13,14 @@ use dfs_proto::{
     service::INODES_PER_QUESTION_MAX,
     view::{Cookie, ENTRIES_PER_ANSWER_MAX},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Going over all names may take so long; what was found by then is told.
+const PATHS_MAX: Duration = Duration::from_secs(60);
 
 /// A path of each of these inodes that has one.
 pub(super) async fn of(
@@ -25,18 +32,21 @@ pub(super) async fn of(
             "too many inodes at once: {INODES_PER_QUESTION_MAX} at the most"
         )));
     }
-    let (reader, asked) = (leader.reader.clone(), inodes.into_iter().collect());
-    let named = threads::blocking(move || reader.names_of(&asked)).await;
-    let named = named.map_err(|error| FsError::Unavailable(error.to_string()))??;
-    let above = paths(&leader.reader, named.values().map(|(parent, _)| *parent))?;
-    let path = |(inode, (parent, name)): (InodeId, (InodeId, Vec<u8>))| {
-        let above = above
-            .get(&parent)?
-            .strip_suffix(b"/")
-            .unwrap_or(&above[&parent]);
-        Some((inode, Bytes::from([above, b"/", &name].concat())))
-    };
-    Ok(named.into_iter().filter_map(path).collect())
+    let asked: BTreeSet<InodeId> = inodes.into_iter().collect();
+    let (reader, clock) = (leader.reader.clone(), Arc::clone(&leader.clock));
+    let found = threads::blocking(move || {
+        let until = clock.monotonic() + PATHS_MAX;
+        let named = reader.names_of(&asked, || clock.monotonic() < until)?;
+        let above = paths(&reader, named.values().map(|(parent, _)| *parent))?;
+        let path = |(inode, (parent, name)): (InodeId, (InodeId, Vec<u8>))| {
+            let above = above.get(&parent)?;
+            let above = above.strip_suffix(b"/").unwrap_or(above);
+            Some((inode, Bytes::from([above, b"/", &name].concat())))
+        };
+        Ok(named.into_iter().filter_map(path).collect())
+    });
+    let found = found.await;
+    found.map_err(|error| FsError::Unavailable(error.to_string()))?
 }
 
 /// Where directories are. One that has no name, or moves just now, is left out.

@@ -6,6 +6,7 @@ use dfs_proto::{
     block::Copies,
     error::FsError,
     id::InodeId,
+    minion::Liveness,
     service::{POLICIES_PER_ANSWER_MAX, PolicyStatus},
 };
 
@@ -34,15 +35,23 @@ pub(super) fn page(
     let policies = leader.reader.policies(after, limit)?;
     let directories = policies.iter().map(|(directory, _)| *directory);
     let paths = paths(&leader.reader, directories)?;
+    let alive = {
+        let roster = leader.roster.lock();
+        let stay = roster.iter().filter(|(_, member)| !member.drains);
+        stay.filter(|(_, member)| member.liveness == Liveness::Alive)
+            .count()
+    };
     let passing_on = leader.reader.is_counting()?;
-    let status = policies
-        .into_iter()
-        .map(|(directory, copies)| PolicyStatus {
+    let status = policies.into_iter().map(|(directory, copies)| {
+        let now = leader.copies(Some(copies));
+        PolicyStatus {
             directory,
             path: paths.get(&directory).cloned().unwrap_or_default(),
             copies,
-            now: leader.copies(Some(copies)),
+            now,
+            writable: usize::try_from(now.least).is_ok_and(|least| least <= alive),
             passing_on,
-        });
+        }
+    });
     Ok(status.collect())
 }
