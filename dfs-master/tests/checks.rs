@@ -122,6 +122,7 @@ impl World {
         };
         let allocate = Change::Allocate {
             inode: InodeId::ROOT,
+            policy: None,
             avoid: Vec::new(),
             near: None,
         };

@@ -290,6 +290,7 @@ async fn minions_register_beat_and_get_blocks() {
     let session = session(&master).await;
     let allocate = || Change::Allocate {
         inode: InodeId::ROOT,
+        policy: None,
         avoid: Vec::new(),
         near: None,
     };

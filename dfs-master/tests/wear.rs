@@ -141,6 +141,7 @@ impl World {
     fn allocate(&mut self) {
         let allocate = Change::Allocate {
             inode: InodeId::ROOT,
+            policy: None,
             avoid: Vec::new(),
             near: None,
         };
@@ -152,6 +153,7 @@ impl World {
                 wanted: 2,
                 least: 1,
             },
+            wants: Wants::of(None),
         };
         self.change(allocate, grant).expect("placed");
     }

@@ -277,8 +277,11 @@ pub enum Change {
     },
     /// A new block for this session to append to. Answer: `Placed`.
     Allocate {
-        /// For a file whose policy says how many copies it gets; for others under that policy, too.
+        /// For a file, whose policy says how many copies it gets.
         inode: InodeId,
+        /// For others under this policy, too, which is what the client knows of it: it may have
+        /// changed since.
+        policy: Option<Copies>,
         /// Minions that failed this writer just now: not these, unless there are no others.
         avoid: Vec<MinionId>,
         /// A minion that should come first in the chain (on the writer's own host), if it can.

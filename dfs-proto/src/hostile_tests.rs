@@ -122,6 +122,7 @@ fn changes() -> Vec<Change> {
         },
         Change::Allocate {
             inode: InodeId(7),
+            policy: None,
             avoid: vec![MinionId(1)],
             near: None,
         },

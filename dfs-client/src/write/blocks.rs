@@ -317,8 +317,12 @@ impl Blocks {
             avoid.dedup();
             let near = self.minions.near(self.turn.fetch_add(1, Ordering::Relaxed));
             let near = near.filter(|m| !avoid.contains(m));
-            let inode = owner.inode;
-            let change = Change::Allocate { inode, avoid, near };
+            let change = Change::Allocate {
+                inode: owner.inode,
+                policy: owner.policy,
+                avoid,
+                near,
+            };
             match self.master.change(session, change).await {
                 Ok(logged) => {
                     let Changed::Placed { place, copies } = logged.answer else {
@@ -365,14 +369,21 @@ impl Blocks {
         let Some(block) = share.block.lock().take() else {
             return;
         };
-        let mut spares = self.spares.lock();
-        if spares.len() < SPARES_MAX && block.used() < ALLOCATE_AHEAD_AT {
-            spares.push(block);
-            return;
+        let gone = {
+            let mut spares = self.spares.lock();
+            match block.used() < ALLOCATE_AHEAD_AT {
+                false => Some(block),
+                true => {
+                    spares.push(block);
+                    // The oldest may be of a policy that nobody is under any more.
+                    (spares.len() > SPARES_MAX).then(|| spares.remove(0))
+                }
+            }
+        };
+        if let Some(gone) = gone {
+            gone.retire();
+            self.seal_if_closed(&gone);
         }
-        drop(spares);
-        block.retire();
-        self.seal_if_closed(&block);
     }
 
     /// The master asks for a block to be ended.

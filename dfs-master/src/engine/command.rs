@@ -45,6 +45,8 @@ pub enum Grant {
         replicas: Vec<MinionId>,
         /// The copies that there should be of it as it stands.
         copies: Copies,
+        /// What the files want that it is for.
+        wants: Wants,
     },
 }
 

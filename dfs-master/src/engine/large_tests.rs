@@ -7,6 +7,7 @@ use crate::{
         audit::{Faults, audit},
         check::check,
         command::Grant,
+        reader::Wants,
     },
 };
 use dfs_proto::{
@@ -99,6 +100,7 @@ impl Bench {
         bench.change(make, Grant::Inode(FILE));
         let allocate = Change::Allocate {
             inode: FILE,
+            policy: None,
             avoid: Vec::new(),
             near: None,
         };
@@ -109,6 +111,7 @@ impl Bench {
                 wanted: 1,
                 least: 1,
             },
+            wants: Wants::of(None),
         };
         bench.change(allocate, grant);
         bench.commit((0..EXTENTS).map(|i| (u64::from(i) * 10, i)).collect());

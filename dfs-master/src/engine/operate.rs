@@ -5,8 +5,9 @@ use crate::{
     engine::command::Grant,
     locks::held,
     namespace::{acl, link, lookup, make, open, rename, session, setattr, unlink, xattr},
+    policy::blocks::want,
     tables::{
-        rows::{InodeRow, Wants},
+        rows::InodeRow,
         txn::{Rows, Txn},
     },
 };
@@ -65,11 +66,13 @@ pub fn operate(
                 block,
                 replicas,
                 copies,
+                wants,
             } => {
-                // One that is gone meanwhile gets no more bytes.
-                let row = txn.row::<InodeRow>(*inode)?;
-                let wants = Wants::of(row.and_then(|row| row.policy));
-                let place = allocate::allocate(txn, session, *block, replicas, wants)?;
+                let place = allocate::allocate(txn, session, *block, replicas, *wants)?;
+                // It may have changed since that was granted. One that is gone gets no more bytes.
+                if let Some(row) = txn.row::<InodeRow>(*inode)? {
+                    want(txn, *block, row.policy)?;
+                }
                 let copies = *copies;
                 Ok(Changed::Placed { place, copies })
             }

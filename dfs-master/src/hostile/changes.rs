@@ -6,6 +6,7 @@ use crate::engine::{
     audit::{Faults, audit},
     check::check,
     command::{Act, Command, Grant, Outcome, Position},
+    reader::Wants,
 };
 use bytes::Bytes;
 use dfs_proto::{
@@ -128,6 +129,7 @@ impl Bench {
                     wanted: 1,
                     least: 1,
                 },
+                wants: Wants::of(None),
             },
             _ => Grant::Nothing,
         };
@@ -219,6 +221,7 @@ fn use_it() -> Vec<Change> {
         make(1, "small", Make::File { open: true }),
         Change::Allocate {
             inode: InodeId(101),
+            policy: None,
             avoid: Vec::new(),
             near: None,
         },

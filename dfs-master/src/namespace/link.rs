@@ -2,6 +2,7 @@
 
 use crate::{
     namespace::directory,
+    policy::inherit::inherit,
     quota::{
         account::{Growth, Shift},
         border,
@@ -33,6 +34,7 @@ pub fn link(
     directory::link_one(&mut row)?;
     let mut shift = Shift::default();
     border::linked(txn, &mut shift, (inode, &mut row), (parent, above.quota))?;
+    inherit(txn, &mut shift, (inode, &mut row), above.policy)?;
     shift.book(txn, Growth::Limited)?;
     row.touch(now);
     directory::add(txn, parent, &mut above, name, inode, row.kind);

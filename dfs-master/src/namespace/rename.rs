@@ -47,6 +47,15 @@ impl Parents {
     fn to(&mut self) -> &mut InodeRow {
         self.to.as_mut().unwrap_or(&mut self.from)
     }
+
+    /// What a name that moves grows. In one directory nothing does, but what is not counted yet may come
+    /// to stand where all are counted.
+    fn growth(&self) -> Growth {
+        match self.to {
+            Some(_) => Growth::Limited,
+            None => Growth::Counted,
+        }
+    }
 }
 
 /// Moves what is at `from` to `to`.
@@ -131,12 +140,8 @@ fn replace(
         parents.from.links = parents.from.links.saturating_sub(1);
     }
     let mut shift = Shift::default();
-    if let Some(above) = &parents.to {
-        let to = (to.parent, above.quota);
-        let (inode, row) = (moved.dirent.inode, &mut moved.row);
-        border::moved(txn, &mut shift, (inode, row), from.parent, to)?;
-        inherit(txn, &mut shift, (inode, row), above.policy)?;
-    }
+    let above = parents.to.as_ref().unwrap_or(&parents.from);
+    follow(txn, &mut shift, &mut moved, from.parent, (to.parent, above))?;
     moved.row.touch(now);
     let Found { dirent, .. } = moved;
     directory::remove(
@@ -171,7 +176,7 @@ fn replace(
     }
     put(txn, now, from, to, &mut parents, &moved);
     // Only now: what it took the place of is counted no more.
-    shift.book(txn, Growth::Limited)?;
+    shift.book(txn, parents.growth())?;
     Ok(answer(from, to, &moved, &mut parents, other))
 }
 
@@ -203,17 +208,11 @@ fn exchange(
             (true, true) | (false, false) => {}
         }
     }
-    if let Some(above) = &parents.to {
-        let mut shift = Shift::default();
-        let (here, there) = ((from.parent, parents.from.quota), (to.parent, above.quota));
-        let (inode, row) = (moved.dirent.inode, &mut moved.row);
-        border::moved(txn, &mut shift, (inode, row), from.parent, there)?;
-        inherit(txn, &mut shift, (inode, row), above.policy)?;
-        let (inode, row) = (other.dirent.inode, &mut other.row);
-        border::moved(txn, &mut shift, (inode, row), to.parent, here)?;
-        inherit(txn, &mut shift, (inode, row), parents.from.policy)?;
-        shift.book(txn, Growth::Limited)?;
-    }
+    let mut shift = Shift::default();
+    let (here, there) = (&parents.from, parents.to.as_ref().unwrap_or(&parents.from));
+    follow(txn, &mut shift, &mut moved, from.parent, (to.parent, there))?;
+    follow(txn, &mut shift, &mut other, to.parent, (from.parent, here))?;
+    shift.book(txn, parents.growth())?;
     moved.row.touch(now);
     other.row.touch(now);
     let (a, b) = (moved.dirent, other.dirent);
@@ -230,6 +229,20 @@ fn exchange(
     put(txn, now, from, to, &mut parents, &moved);
     let attr = other.row.attr(b.inode);
     Ok(answer(from, to, &moved, &mut parents, Some(attr)))
+}
+
+/// An entry of directory `from` becomes one of `to`: counted as that is, and under its policy. In one
+/// directory, too: it may come to stand before those that are still to be looked at.
+fn follow(
+    txn: &mut Txn<'_>,
+    shift: &mut Shift,
+    moved: &mut Found,
+    from: InodeId,
+    (to, above): (InodeId, &InodeRow),
+) -> Result<(), FsError> {
+    let (inode, row) = (moved.dirent.inode, &mut moved.row);
+    border::moved(txn, shift, (inode, row), from, (to, above.quota))?;
+    Ok(inherit(txn, shift, (inode, row), above.policy)?)
 }
 
 fn put(

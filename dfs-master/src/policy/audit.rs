@@ -80,7 +80,7 @@ fn blocks(read: &impl Rows, found: &mut Vec<String>) -> Result<(), Damage> {
     })?;
     for (block, inode, generation) in uses {
         let row = read.row::<InodeRow>(inode)?;
-        if let Some(row) = row.filter(|row| row.generation == generation) {
+        if let Some(row) = row.filter(|row| row.generation == generation && !row.is_gone()) {
             let of = wants.entry(block).or_default();
             *of = of.and(Wants::of(row.policy));
         }

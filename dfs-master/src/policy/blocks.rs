@@ -115,7 +115,7 @@ fn wanted(read: &impl Rows, block: BlockId, known: Wants) -> Result<(Wants, u32)
             }
         }
         let row = last.as_ref().and_then(|(_, row)| row.as_ref());
-        if let Some(row) = row.filter(|row| row.generation == generation) {
+        if let Some(row) = row.filter(|row| row.generation == generation && !row.is_gone()) {
             wants = wants.and(Wants::of(row.policy));
         }
         match wants == known {

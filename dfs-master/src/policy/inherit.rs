@@ -42,7 +42,7 @@ pub fn put_under(
         false => row.extents > 0,
     };
     match has_more {
-        true => count::again(txn, shift, inode, row.quota),
+        true => count::again(txn, shift, inode, row.quota, true),
         false => Ok(()),
     }
 }

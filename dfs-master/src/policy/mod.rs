@@ -13,8 +13,8 @@
 //! A block may want more than its files do: what wants less is found out for those that an
 //! [`AmpleRow`] names, when all files have been looked at.
 //!
-//! A file with names in directories of different policies is under that of the name that it was made
-//! with or moved to last, or of the one of which a policy was changed last.
+//! A file with names in directories of different policies is under that of the name that it got last
+//! (made, linked or moved), or of the one of which a policy was changed last.
 //!
 //! [`Wants`]: crate::tables::rows::Wants
 //! [`UncountedRow`]: crate::tables::rows::UncountedRow

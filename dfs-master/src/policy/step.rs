@@ -23,11 +23,11 @@ pub fn step(txn: &mut Txn<'_>, budget: u32) -> Result<u32, FsError> {
             all::uncounted().prefix(),
             1,
             |key, row: UncountedRow| match key {
-                Key::Uncounted(inode) => (inode, row.after),
+                Key::Uncounted(inode) => (inode, row),
                 _ => unreachable!("the range is of uncounted inodes"),
             },
         )?;
-        let Some((inode, after)) = next.first().copied() else {
+        let Some((inode, UncountedRow { after, policy })) = next.first().copied() else {
             return Ok(blocks::judge(txn, left)?);
         };
         let Some(row) = txn.row::<InodeRow>(inode)? else {
@@ -38,11 +38,11 @@ pub fn step(txn: &mut Txn<'_>, budget: u32) -> Result<u32, FsError> {
         let limit = usize::try_from(left).expect("32 bits");
         let mut shift = Shift::default();
         let (looked_at, more) = match row.is_directory() {
-            true => entries(txn, &mut shift, (inode, &row), after, limit)?,
+            true => entries(txn, &mut shift, (inode, &row), (after, policy), limit)?,
             false => blocks::tell(txn, (inode, &row), after, limit)?,
         };
         match more {
-            Some(after) => txn.put(inode, &UncountedRow { after }),
+            Some(after) => txn.put(inode, &UncountedRow { after, policy }),
             None => {
                 txn.delete::<UncountedRow>(inode);
                 shift.take(txn, row.quota, count::UNCOUNTED)?;
@@ -61,7 +61,7 @@ fn entries(
     txn: &mut Txn<'_>,
     shift: &mut Shift,
     (directory, row): (InodeId, &InodeRow),
-    after: Cookie,
+    (after, policy): (Cookie, bool),
     limit: usize,
 ) -> Result<(usize, Option<Cookie>), FsError> {
     let from = Key::Listing {
@@ -74,18 +74,20 @@ fn entries(
         _ => unreachable!("the range is of one listing"),
     })?;
     for (_, inode) in &page {
-        follow(txn, shift, *inode, row)?;
+        follow(txn, shift, *inode, row, policy)?;
     }
     let last = page.last().map(|(cookie, _)| *cookie);
     Ok((page.len(), last.filter(|_| page.len() == limit)))
 }
 
-/// Has an entry be counted as its directory is, and be under the same policy.
+/// Has an entry be counted as its directory is, and be under the same policy: a file with several names
+/// only if that has changed.
 fn follow(
     txn: &mut Txn<'_>,
     shift: &mut Shift,
     inode: InodeId,
     above: &InodeRow,
+    policy: bool,
 ) -> Result<(), FsError> {
     let Some(mut row) = txn.row::<InodeRow>(inode)? else {
         return Err(FsError::Damaged(format!(
@@ -101,7 +103,9 @@ fn follow(
     } else if row.quota != above.quota {
         count::recount(txn, shift, (inode, &mut row), above.quota)?;
     }
-    inherit(txn, shift, (inode, &mut row), above.policy)?;
+    if policy || row.is_directory() || row.links == 1 {
+        inherit(txn, shift, (inode, &mut row), above.policy)?;
+    }
     if was != (row.quota, row.policy) {
         txn.put(inode, &row);
     }

@@ -31,24 +31,30 @@ pub fn recount(
     shift.take(txn, row.quota, what)?;
     shift.add(txn, quota, what)?;
     if row.is_directory() && row.size > 0 {
-        again(txn, shift, inode, quota)?;
+        again(txn, shift, inode, quota, false)?;
     }
     row.quota = quota;
     Ok(())
 }
 
 /// Has all that is in an inode counted in `quota` be looked at, from the first on: what was before is
-/// of what the inode was then.
+/// of what the inode was then. Whether a `policy` is passed on, and not only counted.
 pub fn again(
     txn: &mut Txn<'_>,
     shift: &mut Shift,
     inode: InodeId,
     quota: Option<InodeId>,
+    policy: bool,
 ) -> Result<(), Damage> {
-    if !txn.has::<UncountedRow>(inode)? {
+    let before = txn.row::<UncountedRow>(inode)?;
+    if before.is_none() {
         shift.add(txn, quota, UNCOUNTED)?;
     }
-    txn.put(inode, &UncountedRow::default());
+    let row = UncountedRow {
+        after: 0,
+        policy: policy || before.is_some_and(|before| before.policy),
+    };
+    txn.put(inode, &row);
     Ok(())
 }
 

@@ -7,10 +7,12 @@ use crate::{
     engine::{
         command::{Act, Grant, Outcome},
         leader::{Leader, unexpected},
+        reader::Wants,
     },
     lease::Lend,
 };
 use dfs_proto::{
+    block::Copies,
     change::{Change, Changed, Logged, Make, RangeMode, Ticket},
     error::FsError,
     extent::BLOCK_BYTES_MAX,
@@ -37,7 +39,12 @@ impl Leader {
         let unlocking = Unlocking::of(session, &change);
         let grant = match &change {
             Change::Make { .. } => Grant::Inode(self.ids.inode()),
-            Change::Allocate { inode, avoid, near } => self.place(*inode, avoid, *near)?,
+            Change::Allocate {
+                inode,
+                policy,
+                avoid,
+                near,
+            } => self.place((*inode, *policy), avoid, *near)?,
             _ => Grant::Nothing,
         };
         let ends = matches!(change, Change::EndSession);
@@ -105,12 +112,18 @@ impl Leader {
 
     fn place(
         &self,
-        inode: InodeId,
+        (inode, told): (InodeId, Option<Copies>),
         avoid: &[MinionId],
         near: Option<MinionId>,
     ) -> Result<Grant, FsError> {
         let block = self.ids.block();
-        let copies = self.copies(self.reader.policy(inode)?);
+        // The client puts bytes of files under the policy that it knows into it as well.
+        let policy = self.reader.policy(inode)?;
+        let (known, asked) = (self.copies(policy), self.copies(told));
+        let copies = Copies {
+            wanted: known.wanted.max(asked.wanted),
+            least: known.least.max(asked.least),
+        };
         let candidates = self.roster.lock().candidates();
         let room = u64::from(BLOCK_BYTES_MAX);
         let wish = Wish {
@@ -124,6 +137,7 @@ impl Leader {
             block,
             replicas,
             copies,
+            wants: Wants::of(policy).and(Wants::of(told)),
         })
     }
 }

@@ -5,7 +5,10 @@ use crate::{
     plain::{Bytes as Content, Plain},
 };
 use bytes::Bytes;
-use dfs_master::engine::command::{Act, Grant, Measured, ReplicaNews};
+use dfs_master::engine::{
+    command::{Act, Grant, Measured, ReplicaNews},
+    reader::Wants,
+};
 use dfs_proto::{
     attr::{SetAttr, SetTime},
     block::Copies,
@@ -398,6 +401,7 @@ impl Driver {
         self.lengths.insert(block, 0);
         let change = Change::Allocate {
             inode,
+            policy: None,
             avoid: Vec::new(),
             near: None,
         };
@@ -410,6 +414,7 @@ impl Driver {
             block,
             replicas,
             copies,
+            wants: Wants::of(None),
         };
         (change, grant)
     }

@@ -135,6 +135,7 @@ impl Bench {
     fn block(&mut self, block: BlockId) {
         let allocate = Change::Allocate {
             inode: LARGE,
+            policy: None,
             avoid: Vec::new(),
             near: None,
         };
@@ -147,6 +148,7 @@ impl Bench {
             block,
             replicas,
             copies,
+            wants: Wants::of(None),
         };
         self.change(allocate, grant);
     }

@@ -124,7 +124,7 @@ fn one_use<R: Rows>(
         return Ok(Wants::default());
     };
     let file = pass.read.row::<InodeRow>(inode)?;
-    let current = file.filter(|file| file.generation == generation);
+    let current = file.filter(|file| file.generation == generation && !file.is_gone());
     let wants = current.map_or(Wants::default(), |file| Wants::of(file.policy));
     let extent = Extent {
         file_offset,

@@ -135,6 +135,11 @@ impl InodeRow {
         }
     }
 
+    /// Whether nobody can reach it any more: it has no name, and is not open.
+    pub fn is_gone(&self) -> bool {
+        self.links == 0 && self.opens == 0
+    }
+
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
         self.kind == FileKind::Directory

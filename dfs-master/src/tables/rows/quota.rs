@@ -1,7 +1,10 @@
 //! `Q directory`: the quota of a directory; `P directory`: its policy; `Z inode`: one of which something
 //! is still to be counted as it is.
 
-use crate::tables::{key::Key, row::Row};
+use crate::tables::{
+    key::Key,
+    row::{self, Row},
+};
 use dfs_proto::{
     block::Copies,
     id::InodeId,
@@ -64,14 +67,22 @@ impl Row for PolicyRow {
 pub struct UncountedRow {
     /// The cookie of the last entry that is; the offset in the file up to which they have it.
     pub after: Cookie,
+    /// Whether a policy is passed on, and not only counted.
+    pub policy: bool,
 }
 
 impl Row for UncountedRow {
     type Id<'a> = InodeId;
+    const VERSION: u8 = 2;
     const WHAT: &'static str = "count";
 
     fn key<'a>(inode: Self::Id<'a>) -> Key<'a> {
         Key::Uncounted(inode)
+    }
+
+    fn upgrade(version: u8, bytes: &[u8]) -> Option<Self> {
+        // Of builds that only counted.
+        (version == 1).then(|| row::with_end(bytes, &[0])).flatten()
     }
 }
 
@@ -103,10 +114,18 @@ mod tests {
         );
         golden::check(
             InodeId(5),
-            &UncountedRow { after: 300 },
+            &UncountedRow {
+                after: 300,
+                policy: true,
+            },
             "5a0000000000000005",
-            "01ac02",
+            "02ac0201",
         );
+        // What an older build wrote.
+        let upgraded = row::decode(b"Z", &[1, 0xac, 2]);
+        let after = 300;
+        let policy = false;
+        assert_eq!(upgraded, Ok(UncountedRow { after, policy }));
         let copies = Copies {
             wanted: 4,
             least: 2,
