@@ -32,6 +32,12 @@ use std::ops::ControlFlow;
 /// Unused blocks that one decision looks at.
 const UNUSED_LOOKED_AT_MAX: usize = 4096;
 
+/// Whether what was noted at `since` was so `before`. What lies after `now` was noted by an earlier
+/// leader, whose clock was set back: its time never goes back otherwise.
+pub fn is_due(since: Timestamp, (before, now): (Timestamp, Timestamp)) -> bool {
+    since <= before || since > now
+}
+
 /// Notes what became of `blocks` that lost a use, or were sealed: of those that are sealed, that
 /// nothing names them any more, or that some of their bytes may be dead.
 pub fn note_unused(
@@ -176,7 +182,11 @@ fn trim_one(
 }
 
 /// Decides which unused blocks go: at most `max` of those that are unused since `before`.
-pub fn decide(txn: &mut Txn<'_>, before: Timestamp, max: u32) -> Result<Vec<BlockId>, FsError> {
+pub fn decide(
+    txn: &mut Txn<'_>,
+    (before, now): (Timestamp, Timestamp),
+    max: u32,
+) -> Result<Vec<BlockId>, FsError> {
     let max = usize::try_from(max).expect("32 bits");
     let mut candidates = Vec::new();
     let mut looked_at = 0;
@@ -187,7 +197,7 @@ pub fn decide(txn: &mut Txn<'_>, before: Timestamp, max: u32) -> Result<Vec<Bloc
             looked_at += 1;
             if let Key::Unused(block) = key
                 && !row.reclaiming
-                && row.since <= before
+                && is_due(row.since, (before, now))
             {
                 candidates.push((block, row));
             }

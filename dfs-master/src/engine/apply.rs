@@ -301,7 +301,7 @@ fn reclaim(
 ) -> Result<Outcome, FsError> {
     let left = reclaim::trim_step(txn, now, rows_max)?;
     let left = session::clear_step(txn, now, left)?;
-    let blocks = reclaim::decide(txn, before, blocks_max)?;
+    let blocks = reclaim::decide(txn, (before, now), blocks_max)?;
     let full = blocks.len() >= usize::try_from(blocks_max).unwrap_or(usize::MAX);
     Ok(Outcome::Reclaimed {
         blocks,

@@ -11,6 +11,7 @@ use crate::{
 };
 use dfs_host::clock::Clock;
 use dfs_proto::{error::FsError, time::Timestamp};
+use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -50,10 +51,30 @@ impl OnItsWay {
     }
 }
 
+/// The time of commands. It never goes back: where the clock was set back, it goes on at half the speed
+/// until that has come up to it, so that what is to be a while ago is that some time.
+#[derive(Debug, Default)]
+struct Onward {
+    latest: Timestamp,
+    at: Duration,
+}
+
+impl Onward {
+    fn now(&mut self, wall: Timestamp, monotonic: Duration) -> Timestamp {
+        let gone = monotonic.saturating_sub(self.at) / 2;
+        let gone = i128::try_from(gone.as_nanos()).unwrap_or(0);
+        self.latest = wall.max(Timestamp::from_nanos(self.latest.as_nanos() + gone));
+        self.at = monotonic;
+        self.latest
+    }
+}
+
 /// Where proposals go in. Cheap to clone.
 #[derive(Clone)]
 pub struct Proposer {
     waiting: mpsc::Sender<Waiting>,
+    clock: Arc<dyn Clock>,
+    time: Arc<Mutex<Onward>>,
 }
 
 fn unavailable(why: &str) -> FsError {
@@ -69,9 +90,21 @@ impl Proposer {
         shutdown: CancellationToken,
     ) -> Proposer {
         let (waiting, proposals) = mpsc::channel(WAITING_MAX);
-        let packing = pack(group, clock, metrics, proposals);
+        let time = Arc::<Mutex<Onward>>::default();
+        let proposer = Proposer {
+            waiting,
+            clock,
+            time,
+        };
+        let time = (Arc::clone(&proposer.clock), Arc::clone(&proposer.time));
+        let packing = pack(group, time, metrics, proposals);
         tokio::spawn(async move { shutdown.run_until_cancelled(packing).await });
-        Proposer { waiting }
+        proposer
+    }
+
+    /// The time that a command would have now.
+    pub fn now(&self) -> Timestamp {
+        now(&*self.clock, &self.time)
     }
 
     /// Has an act logged and applied. An error says that it never will be.
@@ -93,14 +126,17 @@ impl Proposer {
     }
 }
 
+fn now(clock: &dyn Clock, time: &Mutex<Onward>) -> Timestamp {
+    time.lock().now(clock.wall(), clock.monotonic())
+}
+
 async fn pack(
     group: Arc<Group>,
-    clock: Arc<dyn Clock>,
+    (clock, time): (Arc<dyn Clock>, Arc<Mutex<Onward>>),
     metrics: Arc<Metrics>,
     mut proposals: mpsc::Receiver<Waiting>,
 ) {
     let on_their_way = Arc::new(Semaphore::new(ENTRIES_MAX));
-    let mut latest = Timestamp::EPOCH;
     let mut batch = Vec::with_capacity(ENTRY_COMMANDS_MAX);
     loop {
         let Ok(permit) = Arc::clone(&on_their_way).acquire_owned().await else {
@@ -109,12 +145,12 @@ async fn pack(
         if proposals.recv_many(&mut batch, ENTRY_COMMANDS_MAX).await == 0 {
             return;
         }
-        latest = latest.max(clock.wall());
+        let moment = now(&*clock, &time);
         Metrics::add(&metrics.commands, batch.len());
         let mut answers = Vec::with_capacity(batch.len());
         let mut commands = Vec::with_capacity(batch.len());
         for Waiting { act, answer } in batch.drain(..) {
-            commands.push(Command { now: latest, act });
+            commands.push(Command { now: moment, act });
             answers.push(answer);
         }
         let answered = move |result: Result<(u64, Vec<Outcome>), GroupError>| {
@@ -145,6 +181,7 @@ fn tell(answers: Vec<oneshot::Sender<Proposed>>, result: Result<(u64, Vec<Outcom
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dfs_host::clock::SystemClock;
     use dfs_proto::id::SessionId;
 
     fn act() -> Act {
@@ -155,7 +192,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_not_taken_will_never_be_applied() {
         let (waiting, mut proposals) = mpsc::channel(1);
-        let proposer = Proposer { waiting };
+        let proposer = Proposer {
+            waiting,
+            clock: Arc::new(SystemClock::new()),
+            time: Arc::default(),
+        };
         let first = proposer.submit(act()).await.expect("there is room");
         let mut second = Box::pin(proposer.submit(act()));
         assert!(futures::poll!(&mut second).is_pending(), "there is none");
@@ -165,5 +206,21 @@ mod tests {
         drop((answer, proposals));
         assert!(first.outcome().await.is_err(), "nobody will ever tell");
         assert!(proposer.submit(act()).await.is_err());
+    }
+
+    #[test]
+    fn time_goes_on_where_the_clock_was_set_back() {
+        let at = |seconds| Timestamp { seconds, nanos: 0 };
+        let mut time = Onward::default();
+        let mut now = |wall, monotonic| time.now(at(wall), Duration::from_secs(monotonic));
+        assert_eq!(now(1000, 5), at(1000));
+        assert_eq!(now(1600, 6), at(1600), "set forward");
+        assert_eq!(
+            now(1002, 7),
+            Timestamp::from_nanos(1_600_500_000_000),
+            "and back"
+        );
+        assert_eq!(now(1022, 27), Timestamp::from_nanos(1_610_500_000_000));
+        assert_eq!(now(3000, 28), at(3000));
     }
 }

@@ -8,7 +8,10 @@ pub use crate::tables::rows::{
     SessionRow, TotalsRow as Totals, Wants,
 };
 pub use crate::{
-    blocks::wear::{Cut, Holes, moves},
+    blocks::{
+        reclaim::is_due,
+        wear::{Cut, Holes, moves},
+    },
     tables::txn::{Snapshot, Stored},
 };
 use crate::{

@@ -10,7 +10,7 @@ use crate::{
     cluster::Candidate,
     engine::{
         command::{Act, Outcome, ReplicaNews},
-        reader::{BlockRow, BlockState, ReplicaHealth},
+        reader::{BlockRow, BlockState, ReplicaHealth, is_due},
     },
     repair::{Settling, next},
 };
@@ -312,19 +312,24 @@ async fn expire(leader: &Leader, now: Duration) -> Result<(), FsError> {
     Ok(())
 }
 
-/// What was so at this moment every reader knows.
-fn grace_ago(leader: &Leader) -> Timestamp {
+/// What was so at the first of these moments every reader knows; the second is now.
+fn grace_ago(leader: &Leader) -> (Timestamp, Timestamp) {
+    let now = leader.proposer.now();
     let grace = i128::try_from(RECLAIM_GRACE.as_nanos()).unwrap_or(0);
-    Timestamp::from_nanos(leader.clock.wall().as_nanos() - grace)
+    (Timestamp::from_nanos(now.as_nanos() - grace), now)
 }
 
 async fn reclaim(leader: &Leader) -> Result<(), FsError> {
-    let before = grace_ago(leader);
+    // What an earlier leader noted by a clock that was set back since lies in the future.
+    if leader.now() < leader.since + RECLAIM_GRACE {
+        return drop_decided(leader).await;
+    }
+    let (before, now) = grace_ago(leader);
     for _ in 0..STEPS_MAX {
         let unused = leader.reader.unused(BlockId(0), PAGE)?;
         let due = unused
             .iter()
-            .any(|(_, since, decided)| !decided && *since <= before);
+            .any(|(_, since, decided)| !decided && is_due(*since, (before, now)));
         if !due && !leader.reader.has_rows_to_reclaim()? {
             break;
         }

@@ -5,7 +5,7 @@ use super::{PAGE, grace_ago, rewrite};
 use crate::engine::{
     command::Act,
     leader::Leader,
-    reader::{BlockRow, Holes},
+    reader::{BlockRow, Holes, is_due},
 };
 use dfs_proto::{
     error::FsError,
@@ -31,8 +31,8 @@ impl Round {
     pub(super) async fn step(&mut self, leader: &Leader) -> Result<(), FsError> {
         let after = self.after.take().unwrap_or(BlockId(0));
         let page = leader.reader.worn(after, PAGE)?;
-        let before = grace_ago(leader);
-        let due = page.iter().filter(|(_, since, _)| *since <= before);
+        let moments = grace_ago(leader);
+        let due = page.iter().filter(|(_, since, _)| is_due(*since, moments));
         let (mut judged, mut decided) = (Vec::new(), Vec::new());
         if page.len() == PAGE {
             self.after = page.last().map(|(block, ..)| *block);
