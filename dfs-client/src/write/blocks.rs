@@ -1,8 +1,8 @@
 //! The open blocks of this session: allocated, written to, synced, sealed.
 //!
 //! Small flushes of many files share one block; a stream gets one of its own, and leaves it to the
-//! next stream when it ends. Files of different policies share none. A block whose minion fails is closed at what was acknowledged, and what
-//! was not goes to a new block on other minions.
+//! next stream when it ends. Files of different policies share none. A block whose minion fails is
+//! closed at what was acknowledged, and what was not goes to a new block on other minions.
 
 use super::{
     block::{Acknowledged, OpenBlock, Reserved, culprit},

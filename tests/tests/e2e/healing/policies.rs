@@ -40,6 +40,13 @@ fn copies(path: &Path) -> BTreeMap<String, usize> {
     counts
 }
 
+/// Bytes of files that would fit in all, as `df` of a directory says.
+fn size(folder: &Path) -> u64 {
+    let said = shell::ok(&format!("df -B1 --output=size {}", folder.display()));
+    let last = said.lines().last().expect("a line of figures");
+    last.trim().parse().expect("a number")
+}
+
 /// Writes a file and a small one beside it.
 fn write(folder: &Path, seed: u64) -> [PathBuf; 2] {
     let large = folder.join(format!("large-{seed}"));
@@ -92,6 +99,9 @@ fn a_directory_says_how_many_copies_there_are_of_what_is_in_it() {
         said.contains("3 copies of each block, at least 2, as everywhere"),
         "{said}"
     );
+
+    // What fits counts with the copies.
+    assert!(size(&scratch) > 2 * size(&plain));
 
     // New files have them at once, small ones too, which share blocks with others of their kind only.
     let once = write(&scratch.join("below"), 1);
