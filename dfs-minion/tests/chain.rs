@@ -7,7 +7,7 @@ mod common;
 use common::{FILESYSTEM, Master, SESSION, append_of, connect, content, send};
 use dfs_host::{
     clock::SystemClock,
-    disk::{Fault, SimulatedDisk},
+    disk::{Disk, Fault, SimulatedDisk},
 };
 use dfs_minion::{
     daemon::{DaemonError, DataDisk, Running, start_on_disks},
@@ -236,6 +236,44 @@ async fn what_is_alive_is_copied_down_a_chain_and_joined_by_file() {
     let failed = cluster.master.order(MinionId(1), 2, other, task).await;
     let why = failed.outcome.expect_err("there is not so much");
     assert!(why.contains("has only 3000000 bytes"), "{why}");
+    cluster.all.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_and_a_short_replica_make_a_whole_one() {
+    const LENGTH: u32 = 900_000;
+    let cluster = Cluster::start("two halves").await;
+    for (n, length) in [(0, LENGTH), (1, 500_000)] {
+        let append = append_of(BLOCK, 0, content(BLOCK, 0, length), 50_000, &[]);
+        let client = cluster.client(n).await;
+        send(&client, append).await.expect("appended");
+    }
+    let seal = Task::Seal { length: LENGTH };
+    let sealed = cluster.master.order(MinionId(1), 1, BLOCK, seal).await;
+    assert!(sealed.outcome.expect("sealed").expect("there").sealed);
+    let disk = &cluster.disks[0];
+    let names = disk.list("blocks").expect("listed");
+    let name = format!("blocks/{}", names.first().expect("one"));
+    disk.flip(&name, 120_000, 1).expect("flipped");
+
+    let copy = |sources: &[usize]| Task::Copy {
+        session: SESSION,
+        length: LENGTH,
+        urgent: true,
+        sources: cluster.chain(sources),
+    };
+    // Either alone is not enough: all of it is in the one answer that each gives.
+    for (number, sources) in [(2, [0]), (3, [1])] {
+        let task = copy(&sources);
+        let failed = cluster.master.order(MinionId(3), number, BLOCK, task).await;
+        let why = failed.outcome.expect_err("there is no source");
+        assert!(why.contains("no source has the bytes at"), "{why}");
+    }
+    let task = copy(&[0, 1]);
+    let copied = cluster.master.order(MinionId(3), 4, BLOCK, task).await;
+    let there = copied.outcome.expect("copied").expect("there");
+    assert!(there.sealed && there.length == LENGTH && !there.damaged);
+    cluster.check(2, BLOCK, LENGTH).await;
     cluster.all.cancel();
 }
 

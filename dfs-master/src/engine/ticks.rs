@@ -312,19 +312,22 @@ async fn expire(leader: &Leader, now: Duration) -> Result<(), FsError> {
     Ok(())
 }
 
-/// What was so at the first of these moments every reader knows; the second is now.
-fn grace_ago(leader: &Leader) -> (Timestamp, Timestamp) {
+/// What was so at the first of these moments every reader knows; the second is now. `None` as long as
+/// nothing is certain to have been so for as long: what an earlier leader noted by a clock that was set
+/// back since lies in the future.
+fn grace_ago(leader: &Leader) -> Option<(Timestamp, Timestamp)> {
+    if leader.now() < leader.since + RECLAIM_GRACE {
+        return None;
+    }
     let now = leader.proposer.now();
     let grace = i128::try_from(RECLAIM_GRACE.as_nanos()).unwrap_or(0);
-    (Timestamp::from_nanos(now.as_nanos() - grace), now)
+    Some((Timestamp::from_nanos(now.as_nanos() - grace), now))
 }
 
 async fn reclaim(leader: &Leader) -> Result<(), FsError> {
-    // What an earlier leader noted by a clock that was set back since lies in the future.
-    if leader.now() < leader.since + RECLAIM_GRACE {
+    let Some((before, now)) = grace_ago(leader) else {
         return drop_decided(leader).await;
-    }
-    let (before, now) = grace_ago(leader);
+    };
     for _ in 0..STEPS_MAX {
         let unused = leader.reader.unused(BlockId(0), PAGE)?;
         let due = unused

@@ -63,7 +63,7 @@ pub enum Care {
         left: usize,
         /// Where it is best made: the first, unless that has too much to do.
         to: Vec<MinionId>,
-        /// Who has it whole, those that can be counted on first.
+        /// Who has bytes of it: whole copies first, of these those that can be counted on.
         from: Vec<MinionId>,
     },
     /// One copy less: this one is damaged and in the way, or on its way out, or one too many.
@@ -209,19 +209,21 @@ fn short(row: &BlockRow, wanted: Wanted, minions: &[Carer], kept: &Kept<'_>) -> 
         (host, rack, Reverse(one.free), one.minion)
     });
     if to.is_empty() {
-        if !kept.remains.is_empty() {
-            return Care::Remove(kept.remains.clone());
+        // Remains make room for a copy one after the other, as long as there is one to copy: the others
+        // may have what is damaged there.
+        if let Some(first) = kept.remains.first().filter(|_| left > 0) {
+            return Care::Remove(vec![*first]);
         }
         // It makes room for a good one in its place, as long as there is one to copy.
         let in_the_way = kept.bad.iter().find(|one| one.is_alive() && left > 0);
         return in_the_way.map_or(Care::Nothing, |one| Care::GiveUp(one.minion));
     }
     let from = kept.good.iter().chain(&kept.leaving).chain(&kept.late);
-    let from = from.chain(&kept.bad);
+    let from = from.chain(&kept.bad).map(|one| one.minion);
     Care::Copy {
         left,
         to: to.into_iter().map(|one| one.minion).collect(),
-        from: from.map(|one| one.minion).collect(),
+        from: from.chain(kept.remains.iter().copied()).collect(),
     }
 }
 

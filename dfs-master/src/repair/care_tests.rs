@@ -253,6 +253,27 @@ fn what_is_not_settled_is_left_alone_and_what_is_lost_removed() {
     assert_eq!(care(&row, wanted(1), &all, SOUND), Care::Nothing);
 }
 
+#[test]
+fn what_is_lost_is_a_source_until_there_are_enough() {
+    let mut row = block(&[1, 2, 3]);
+    row.replicas[1].1 = ReplicaHealth::Lost;
+    row.replicas[2].1 = ReplicaHealth::Lost;
+    let all = [minion(1), minion(2), minion(3), minion(4)];
+    let bad = |of: MinionId| of == MinionId(1);
+    for (left, damaged) in [(1, SOUND), (0, bad as fn(MinionId) -> bool)] {
+        let copy = Care::Copy {
+            left,
+            to: numbers(&[4]),
+            from: numbers(&[1, 2, 3]),
+        };
+        assert_eq!(care(&row, wanted(3), &all, damaged), copy);
+    }
+    // Where they are in the way, one goes, and the others help to copy; but none goes for nothing.
+    let step = care(&row, wanted(3), &all[..3], SOUND);
+    assert_eq!(step, Care::Remove(numbers(&[2])));
+    assert_eq!(care(&row, wanted(3), &all[..3], bad), Care::Nothing);
+}
+
 /// Carries a step out, as the minions and the log would.
 fn carry_out(row: &mut BlockRow, bad: &mut BTreeSet<MinionId>, step: &Care) {
     match step {

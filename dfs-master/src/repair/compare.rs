@@ -48,9 +48,9 @@ pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> 
             // Nobody may have what it was sealed at: then what is here is wanted.
             _ if !row.is_kept_beside(minion) => Remedy::Order(Task::Seal { length }),
             ReplicaHealth::Writing => Remedy::Tell(ReplicaNews::Worthless),
-            ReplicaHealth::Lost => Remedy::Order(Task::Drop {
-                placement: row.placement,
-            }),
+            // Its bytes are those of the others as far as it goes: it is a source for them until they are
+            // enough, and removed then.
+            ReplicaHealth::Lost => Remedy::Nothing,
         },
         BlockState::Sealed(length) if !held.sealed => Remedy::Order(Task::Seal { length }),
         BlockState::Sealed(length) if held.length > length => Remedy::Order(Task::Seal { length }),
@@ -166,7 +166,7 @@ mod tests {
                 Some(kept_beside(Writing)),
                 Remedy::Tell(ReplicaNews::Worthless),
             ),
-            (held(90, false), Some(kept_beside(Lost)), drop(3)),
+            (held(90, false), Some(kept_beside(Lost)), Remedy::Nothing),
             // Perhaps it is the best that there is.
             (held(90, false), Some(sealed(Writing)), seal.clone()),
             (held(90, false), Some(sealed(Lost)), seal),

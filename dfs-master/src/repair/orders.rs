@@ -87,6 +87,13 @@ impl Desk {
             .is_some_and(|waiting| waiting.contains_key(&block))
     }
 
+    /// Whether an order to make a copy of this block waits.
+    pub fn copies(&self, minion: MinionId, block: BlockId) -> bool {
+        let waiting = self.waiting.get(&minion);
+        let order = waiting.and_then(|waiting| waiting.get(&block));
+        order.is_some_and(|order| matches!(order.task, Task::Copy { .. }))
+    }
+
     /// The minions for which an order for this block waits.
     pub fn minions_of(&self, block: BlockId) -> Vec<MinionId> {
         let all = self.waiting.iter();
@@ -129,6 +136,7 @@ mod tests {
         let newer = desk.for_minion(minion);
         assert!(newer[0].number > orders[0].number && newer[0].term == 7);
         assert_eq!(desk.minions_of(block), [minion]);
+        assert!(desk.waits(minion, block) && !desk.copies(minion, block));
         assert_eq!(desk.minions_of(BlockId(8)), []);
         assert_eq!(
             desk.finish(MinionId(2), &done(&newer[0])),

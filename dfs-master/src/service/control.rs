@@ -138,7 +138,14 @@ impl ControlService {
         match remedy {
             Remedy::Nothing => {}
             Remedy::Tell(what) => news.push((block, minion, what)),
-            Remedy::Order(task) => self.leader.desk.lock().issue(minion, block, task),
+            Remedy::Order(task) => {
+                let mut desk = self.leader.desk.lock();
+                // What a copy leaves unfinished its minion removes, and what is finished is compared then.
+                let is_copied = desk.copies(minion, block);
+                if !is_copied || !matches!(task, Task::Drop { .. }) {
+                    desk.issue(minion, block, task);
+                }
+            }
             Remedy::Punch => {
                 // What is decided and has not waited for readers yet is ordered in its time.
                 let holes = self.leader.reader.holes(block)?;

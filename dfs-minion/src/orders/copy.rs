@@ -99,7 +99,14 @@ pub(crate) async fn copy(
             Next::There(end) => {
                 let end = end.min(at + BATCH_BYTES);
                 pace.turn((end - at) as usize, target.urgency).await;
-                match sources.read(at, end, target.length).await? {
+                let read = match sources.read(at, end, target.length).await {
+                    // Perhaps each of them lacks another part of it.
+                    Err(Uncopied::NoSource { .. }) if end - at > 1 => {
+                        sources.read(at, at + 1, target.length).await
+                    }
+                    read => read,
+                };
+                match read? {
                     Some(bytes) => bytes,
                     // More was given up meanwhile.
                     None => {

@@ -29,9 +29,11 @@ pub(super) struct Round {
 impl Round {
     /// One page of worn blocks.
     pub(super) async fn step(&mut self, leader: &Leader) -> Result<(), FsError> {
+        let Some(moments) = grace_ago(leader) else {
+            return Ok(());
+        };
         let after = self.after.take().unwrap_or(BlockId(0));
         let page = leader.reader.worn(after, PAGE)?;
-        let moments = grace_ago(leader);
         let due = page.iter().filter(|(_, since, _)| is_due(*since, moments));
         let (mut judged, mut decided) = (Vec::new(), Vec::new());
         if page.len() == PAGE {
