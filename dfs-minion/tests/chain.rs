@@ -262,13 +262,17 @@ async fn a_damaged_and_a_short_replica_make_a_whole_one() {
         urgent: true,
         sources: cluster.chain(sources),
     };
-    // Either alone is not enough: all of it is in the one answer that each gives.
+    // Either alone is not enough.
     for (number, sources) in [(2, [0]), (3, [1])] {
         let task = copy(&sources);
         let failed = cluster.master.order(MinionId(3), number, BLOCK, task).await;
         let why = failed.outcome.expect_err("there is no source");
         assert!(why.contains("no source has the bytes at"), "{why}");
     }
+    // Who is asked whether its own is whole says that it is not, and keeps it.
+    let looked = cluster.master.order(MinionId(1), 5, BLOCK, copy(&[])).await;
+    let there = looked.outcome.expect("looked").expect("there");
+    assert!(there.damaged && there.length == LENGTH);
     let task = copy(&[0, 1]);
     let copied = cluster.master.order(MinionId(3), 4, BLOCK, task).await;
     let there = copied.outcome.expect("copied").expect("there");

@@ -190,7 +190,8 @@ struct Kept<'a> {
 fn short(row: &BlockRow, wanted: Wanted, minions: &[Carer], kept: &Kept<'_>) -> Care {
     let stay = kept.good.len() + kept.late.len();
     let left = stay + kept.leaving.len();
-    if left == 0 && kept.bad.is_empty() {
+    // Of what is damaged and what is too short a whole one may come; of nothing, nothing.
+    if left == 0 && kept.bad.is_empty() && kept.remains.is_empty() {
         return Care::Nothing;
     }
     let waits = kept.gone.iter().filter(|one| one.silence < wanted.patience);

@@ -268,6 +268,15 @@ fn what_is_lost_is_a_source_until_there_are_enough() {
         };
         assert_eq!(care(&row, wanted(3), &all, damaged), copy);
     }
+    // It may be all that there is.
+    row.replicas[0].1 = ReplicaHealth::Lost;
+    let copy = Care::Copy {
+        left: 0,
+        to: numbers(&[4]),
+        from: numbers(&[1, 2, 3]),
+    };
+    assert_eq!(care(&row, wanted(3), &all, SOUND), copy);
+    row.replicas[0].1 = ReplicaHealth::Whole;
     // Where they are in the way, one goes, and the others help to copy; but none goes for nothing.
     let step = care(&row, wanted(3), &all[..3], SOUND);
     assert_eq!(step, Care::Remove(numbers(&[2])));

@@ -204,11 +204,17 @@ impl Orders {
         if !self.copied.lock().insert(order.block) {
             return self.finish(&order, Err("it is being copied already".to_owned()));
         }
-        let copied = copy::copy(&self.store, &self.appender, &self.pace, &target, sources);
+        let copied = async {
+            match sources.is_empty() {
+                true => self.look(order.block).await,
+                false => copy::copy(&self.store, &self.appender, &self.pace, &target, sources)
+                    .await
+                    .map_err(|error| error.to_string()),
+            }
+        };
         let outcome = timeout(copy::TIMEOUT, copied).await;
-        let outcome = outcome.map_err(|_| "it took too long".to_owned());
-        let outcome = outcome.and_then(|done| done.map_err(|error| error.to_string()));
-        if outcome.is_err() {
+        let outcome = outcome.unwrap_or_else(|_| Err("it took too long".to_owned()));
+        if outcome.is_err() && !sources.is_empty() {
             // What is there of it is worth nothing, and would be in the way of the next attempt.
             if let Err(error) = self.store.drop_blocks(&[order.block]).await {
                 tracing::warn!(block = %order.block, %error, "what is left of a copy stays");
@@ -216,6 +222,14 @@ impl Orders {
         }
         self.copied.lock().remove(&order.block);
         self.finish(&order, outcome.map(Some));
+    }
+
+    /// Reads what is here: it counts again if it is whole. If not it stays, because what is whole of it may
+    /// be nowhere else.
+    async fn look(&self, block: BlockId) -> Result<ReplicaState, String> {
+        let looked = self.store.look(block, true).await;
+        let looked = looked.map_err(|error| error.to_string())?;
+        Ok(looked.replica)
     }
 
     async fn punch(

@@ -4,7 +4,10 @@ use dfs_tests::{cluster::Cluster, shell};
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
-    os::unix::ffi::OsStrExt,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileExt, OpenOptionsExt},
+    },
 };
 
 #[test]
@@ -90,5 +93,23 @@ fn what_cannot_be_is_refused_as_posix_says() {
     dfs_tests::kernel::rename_flags(&at.join("f"), &at.join("g"), libc::RENAME_EXCHANGE)
         .expect("they change places");
     assert_eq!(fs::read(at.join("f")).expect("is read"), b"g");
+    cluster.end();
+}
+
+#[test]
+fn a_file_without_a_name_is_refused_so_that_programs_make_one_with_a_name() {
+    let cluster = Cluster::start();
+    let at = cluster.path();
+    let mut nameless = fs::OpenOptions::new();
+    nameless.write(true).custom_flags(libc::O_TMPFILE);
+    let refused = nameless.open(at).expect_err("there are no such files");
+    assert_eq!(refused.raw_os_error(), Some(libc::EOPNOTSUPP));
+    let made = tempfile::tempfile_in(at).expect("it has a name for a moment");
+    made.write_all_at(b"bytes", 0).expect("is written");
+    let mut read = [0; 5];
+    made.read_exact_at(&mut read, 0).expect("is read");
+    assert_eq!(&read, b"bytes");
+    let left = fs::read_dir(at).expect("a folder").count();
+    assert_eq!(left, 0);
     cluster.end();
 }
