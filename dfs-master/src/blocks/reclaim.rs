@@ -15,7 +15,7 @@ use crate::{
         key::{Key, KeyRange, all},
         rows::{
             BlockRow, BlockState, Body, ExtentRow, HolesRow, InlineRow, InodeRow, TrimRow,
-            UnusedRow, WornRow, WritingRow, XattrRow,
+            UncountedRow, UnusedRow, WornRow, WritingRow, XattrRow,
         },
         txn::{Direction, Rows, Txn},
     },
@@ -68,6 +68,35 @@ pub fn note_unused(
     Ok(())
 }
 
+/// Notes a block as what it is, whatever was noted: as unsettled, as one that goes, as unused or worn.
+/// Nothing is noted of one that is not there.
+pub fn note_anew(txn: &mut Txn<'_>, now: Timestamp, block: BlockId) -> Result<(), Damage> {
+    let Some(row) = txn.row::<BlockRow>(block)? else {
+        txn.delete::<UnusedRow>(block);
+        txn.delete::<WornRow>(block);
+        txn.delete::<HolesRow>(block);
+        return Ok(());
+    };
+    let goes = row.state == BlockState::Reclaiming;
+    match row.is_settled() || goes {
+        true => txn.delete::<WritingRow>((row.session, block)),
+        false => txn.put((row.session, block), &WritingRow),
+    }
+    if row.sealed().is_none() {
+        // An open one is noted when it is sealed.
+        txn.delete::<WornRow>(block);
+    }
+    if goes && !space::is_used(txn, block)? {
+        let unused = txn.row::<UnusedRow>(block)?;
+        let row = UnusedRow {
+            since: unused.map_or(now, |unused| unused.since),
+            reclaiming: true,
+        };
+        txn.put(block, &row);
+    }
+    note_unused(txn, now, vec![block])
+}
+
 /// Removes an inode that has no name and is not open, with all that it has. One with very many
 /// extents stays as a row that nobody can reach until they are removed.
 pub fn drop_inode(
@@ -89,17 +118,7 @@ pub fn drop_inode(
     }
     quota::dropped(txn, row.quota.take(), stored)?;
     if row.xattrs > 0 {
-        let names = txn.page(
-            all::xattrs(inode).prefix(),
-            usize::MAX,
-            |key, _: XattrRow| match key {
-                Key::Xattr { name, .. } => name.to_vec(),
-                _ => unreachable!("the range is of attributes"),
-            },
-        )?;
-        for name in names {
-            txn.delete::<XattrRow>((inode, &name));
-        }
+        forget_attributes(txn, inode)?;
         row.xattrs = 0;
         row.acls = Acls::default();
     }
@@ -108,11 +127,7 @@ pub fn drop_inode(
     }
     let trimming = txn.has::<TrimRow>(inode)?;
     if trimming || row.extents > extents::AT_ONCE_MAX {
-        row.body = Body::Empty;
-        row.stored = 0;
-        row.size = 0;
-        row.unsynced.clear();
-        txn.put(inode, &row);
+        trim_later(txn, inode, row);
         if !trimming {
             txn.insert(inode, &TrimRow);
         }
@@ -122,6 +137,45 @@ pub fn drop_inode(
     let removed = extents::remove(txn, inode, &mut row, everything)?;
     txn.delete::<InodeRow>(inode);
     note_unused(txn, now, extents::blocks_of(&removed))?;
+    Ok(())
+}
+
+fn forget_attributes(txn: &mut Txn<'_>, inode: InodeId) -> Result<(), Damage> {
+    let range = all::xattrs(inode).prefix();
+    let names = txn.page(range, usize::MAX, |key, _: XattrRow| match key {
+        Key::Xattr { name, .. } => name.to_vec(),
+        _ => unreachable!("the range is of attributes"),
+    })?;
+    for name in names {
+        txn.delete::<XattrRow>((inode, &name));
+    }
+    Ok(())
+}
+
+/// Of an inode only a row is left, which nobody can reach, until its extents are removed.
+fn trim_later(txn: &mut Txn<'_>, inode: InodeId, mut row: InodeRow) {
+    row.body = Body::Empty;
+    row.stored = 0;
+    row.size = 0;
+    row.unsynced.clear();
+    txn.put(inode, &row);
+}
+
+/// Has an inode go that nobody can reach, that is counted nowhere any more and was not let go as
+/// [`drop_inode`] does: what it has is removed, whatever it says that it has.
+pub fn drop_forgotten(txn: &mut Txn<'_>, inode: InodeId, mut row: InodeRow) -> Result<(), FsError> {
+    txn.delete::<UncountedRow>(inode);
+    if row.is_directory() {
+        quota::count::forget_quota(txn, inode)?;
+        policy::set::forget(txn, inode)?;
+    }
+    forget_attributes(txn, inode)?;
+    txn.delete::<InlineRow>(inode);
+    row.quota = None;
+    row.xattrs = 0;
+    row.acls = Acls::default();
+    trim_later(txn, inode, row);
+    txn.put(inode, &TrimRow);
     Ok(())
 }
 

@@ -12,6 +12,7 @@ pub mod make;
 pub mod open;
 pub mod readdir;
 pub mod rename;
+pub mod restore;
 pub mod session;
 pub mod setattr;
 pub mod unlink;

@@ -2,9 +2,12 @@
 
 use super::inherit;
 use crate::{
-    quota::account::{Growth, Shift},
+    quota::{
+        account::{self, Growth, Shift},
+        count,
+    },
     tables::{
-        rows::{InodeRow, PolicyRow},
+        rows::{InodeRow, PolicyRow, QuotaRow},
         txn::{Rows, Txn},
     },
 };
@@ -37,6 +40,39 @@ pub fn remove(txn: &mut Txn<'_>, directory: InodeId) -> Result<(), FsError> {
         _ => txn.row::<InodeRow>(row.parent)?,
     };
     put_under(txn, directory, row, above.and_then(|above| above.policy))
+}
+
+/// Has a directory be counted, and be under a policy, as it should be by its own rules and by the
+/// directory above it, whatever it says. Where quotas lead nowhere it is left as it is.
+pub fn settle(txn: &mut Txn<'_>, directory: InodeId) -> Result<(), FsError> {
+    let row = txn.row::<InodeRow>(directory)?;
+    let Some(mut row) = row.filter(|row| row.is_directory() && row.links > 0) else {
+        return Ok(());
+    };
+    let above = match directory {
+        InodeId::ROOT => None,
+        _ => txn.row::<InodeRow>(row.parent)?,
+    };
+    let above = above.map_or((None, None), |above| (above.quota, above.policy));
+    let own = txn.row::<QuotaRow>(directory)?.filter(|own| !own.removed);
+    for quota in [row.quota, above.0, own.and_then(|own| own.above)] {
+        if account::chain(txn, quota).is_err() {
+            return Ok(());
+        }
+    }
+    let mut shift = Shift::default();
+    let quota = own.map_or(above.0, |_| Some(directory));
+    if row.quota != quota {
+        count::recount(txn, &mut shift, (directory, &mut row), quota)?;
+    }
+    if let Some(own) = own {
+        count::put_below(txn, &mut shift, directory, own, above.0)?;
+    }
+    let policy = txn.row::<PolicyRow>(directory)?;
+    let policy = policy.map_or(above.1, |own| Some(own.copies));
+    inherit::put_under(txn, &mut shift, (directory, &mut row), policy)?;
+    txn.put(directory, &row);
+    shift.book(txn, Growth::Counted)
 }
 
 /// A directory goes for good, and its policy with it.

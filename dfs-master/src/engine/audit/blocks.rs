@@ -65,13 +65,15 @@ fn notes<R: Rows>(
         }
         (BlockState::Sealed(_), false) | (BlockState::Reclaiming, _) => {
             let goes = row.state == BlockState::Reclaiming;
-            let right = reclaiming == Some(goes) && !(goes && used);
-            pass.faults.unless(right, || {
-                format!(
+            let lost = goes && used;
+            if reclaiming != Some(goes) || lost {
+                let what = format!(
                     "block {block} is noted wrongly as unused: {:?}, {unused:?}",
                     row.state
-                )
-            });
+                );
+                // Whether minions have dropped one that goes is not known.
+                pass.faults.add(what, (!lost).then_some(Mend::Block(block)));
+            }
         }
         (BlockState::Sealed(_), true) | (BlockState::Open, _) => {}
     }
@@ -162,33 +164,38 @@ fn one_use<R: Rows>(
 
 /// What is noted of blocks that are not there.
 fn strays<R: Rows>(pass: &mut Pass<'_, R>) -> Result<(), Ended> {
-    let there = |pass: &mut Pass<'_, R>, block: BlockId, what: &str| {
+    let there = |pass: &mut Pass<'_, R>, block: BlockId, what: &str, mend: Option<Mend>| {
         let row = pass.read.row::<BlockRow>(block)?;
-        pass.faults.unless(row.is_some(), || {
-            format!("block {block} is {what} and is not there")
-        });
+        if row.is_none() {
+            let what = format!("block {block} is {what} and is not there");
+            pass.faults.add(what, mend);
+        }
         Ok::<Option<BlockRow>, Damage>(row)
     };
+    let noted = |block| Some(Mend::Block(block));
     pass.each(all::unsettled(), |pass, key, _: WritingRow| match key {
-        Key::Writing { block, .. } => there(pass, block, "noted as unsettled").map(drop),
+        Key::Writing { session, block } => {
+            let mend = Some(Mend::Unsettled { session, block });
+            there(pass, block, "noted as unsettled", mend).map(drop)
+        }
         _ => Ok(()),
     })?;
     pass.each(all::unused(), |pass, key, _: UnusedRow| match key {
-        Key::Unused(block) => there(pass, block, "noted as unused").map(drop),
+        Key::Unused(block) => there(pass, block, "noted as unused", noted(block)).map(drop),
         _ => Ok(()),
     })?;
     pass.each(all::worn(), |pass, key, _: WornRow| {
         if let Key::Worn(block) = key
-            && let Some(row) = there(pass, block, "noted as worn")?
+            && let Some(row) = there(pass, block, "noted as worn", noted(block))?
+            && row.sealed().is_none()
         {
-            pass.faults.unless(row.sealed().is_some(), || {
-                format!("block {block} is noted as worn and is {:?}", row.state)
-            });
+            let what = format!("block {block} is noted as worn and is {:?}", row.state);
+            pass.faults.add(what, noted(block));
         }
         Ok(())
     })?;
     pass.each(all::every_hole(), |pass, key, _: HolesRow| match key {
-        Key::Holes(block) => there(pass, block, "noted as having holes").map(drop),
+        Key::Holes(block) => there(pass, block, "noted as having holes", noted(block)).map(drop),
         _ => Ok(()),
     })?;
     let nobody = all::blocks();
@@ -196,7 +203,7 @@ fn strays<R: Rows>(pass: &mut Pass<'_, R>) -> Result<(), Ended> {
         let Key::Use { block, .. } = key else {
             return Ok(nobody);
         };
-        there(pass, block, "used")?;
+        there(pass, block, "used", None)?;
         Ok(all::uses(block))
     })
 }

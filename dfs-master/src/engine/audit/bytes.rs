@@ -4,6 +4,7 @@
 use super::{
     holders::Seen,
     mend::Mend,
+    names::Named,
     pass::{Ended, Pass},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 use dfs_proto::{
-    attr::{AclKind, Acls, FileKind},
+    attr::{AclKind, Acls, FILE_BYTES_MAX, FileKind},
     extent::Extent,
     id::InodeId,
 };
@@ -36,7 +37,11 @@ struct Has {
     acls: Acls,
 }
 
-pub(super) fn check<R: Rows>(pass: &mut Pass<'_, R>, seen: &mut Seen) -> Result<(), Ended> {
+pub(super) fn check<R: Rows>(
+    pass: &mut Pass<'_, R>,
+    seen: &mut Seen,
+    named: &Named,
+) -> Result<(), Ended> {
     pass.each(all::inodes(), |pass, key, row: InodeRow| {
         let Key::Inode(inode) = key else {
             return Ok(());
@@ -47,11 +52,14 @@ pub(super) fn check<R: Rows>(pass: &mut Pass<'_, R>, seen: &mut Seen) -> Result<
             inline: inline.map(|row| u64::try_from(row.0.len()).expect("inline bytes are few")),
             ..Has::default()
         };
-        if row.links == 0 && row.opens == 0 {
+        if row.is_gone() {
             let goes = has.inline.is_none() && pass.read.has::<TrimRow>(inode)?;
-            pass.faults.unless(goes, || {
-                format!("inode {inode} has no name, is not open, and is not to go")
-            });
+            if !goes {
+                let what = format!("inode {inode} has no name, is not open, and is not to go");
+                let nameless = named.of(inode, &row) == 0;
+                let mend = gone(pass, inode, row, nameless, seen.opens(inode))?;
+                pass.faults.add(what, mend);
+            }
             return Ok(());
         }
         extents(pass, inode, row.generation, &mut has)?;
@@ -62,31 +70,45 @@ pub(super) fn check<R: Rows>(pass: &mut Pass<'_, R>, seen: &mut Seen) -> Result<
     strays(pass)
 }
 
-fn compare<R>(pass: &mut Pass<'_, R>, inode: InodeId, row: InodeRow, opens: u32, has: &Has) {
-    let inline = has.inline;
-    let right = match row.body {
-        Body::Empty => inline.is_none() && has.extents == 0,
-        Body::Inline => inline.is_some_and(|len| len > 0 && len <= row.size) && has.extents == 0,
-        Body::Extents => inline.is_none() && has.extents > 0,
-    };
-    pass.faults.unless(right, || {
-        let (extents, body) = (has.extents, row.body);
-        format!(
-            "inode {inode} has {inline:?} inline bytes and {extents} extents, and says {body:?}"
-        )
-    });
-    let fits = row.is_directory() || has.end <= row.size;
-    pass.faults.unless(fits, || {
-        format!(
-            "inode {inode} ends at {} and has bytes up to {}",
-            row.size, has.end
-        )
-    });
-    let leads = row.kind != FileKind::Symlink || inline == Some(row.size);
-    pass.faults
-        .unless(leads, || format!("link {inode} has lost its target"));
+/// What becomes of an inode that says that nobody can reach it: that is so, or it has handles, or a name
+/// or entries, by which it gets its links back.
+fn gone<R: Rows>(
+    pass: &mut Pass<'_, R>,
+    inode: InodeId,
+    row: InodeRow,
+    nameless: bool,
+    opens: u32,
+) -> Result<Option<Mend>, Damage> {
+    if opens > 0 {
+        let right = InodeRow {
+            opens,
+            ..row.clone()
+        };
+        return Ok(Some(Mend::inode(inode, row, right)));
+    }
+    let empty = !row.is_directory() || !pass.read.any(all::entries(inode).prefix())?;
+    let found = Box::new(row);
+    Ok((nameless && empty).then_some(Mend::Gone { inode, found }))
+}
+
+/// Notes that a row does not hold, and goes on with what it becomes: who puts several things of it right
+/// finds it as the one before has left it.
+fn becomes<R>(
+    pass: &mut Pass<'_, R>,
+    inode: InodeId,
+    row: &mut InodeRow,
+    what: String,
+    right: Option<InodeRow>,
+) {
+    let mend = right.map(|right| Mend::inode(inode, std::mem::replace(row, right.clone()), right));
+    pass.faults.add(what, mend);
+}
+
+fn compare<R>(pass: &mut Pass<'_, R>, inode: InodeId, mut row: InodeRow, opens: u32, has: &Has) {
+    body(pass, inode, &mut row, has);
+    size(pass, inode, &mut row, has);
     let counted = InodeRow {
-        stored: inline.unwrap_or(0) + has.stored,
+        stored: has.inline.unwrap_or(0) + has.stored,
         extents: has.extents,
         xattrs: has.xattrs,
         acls: has.acls,
@@ -103,14 +125,64 @@ fn compare<R>(pass: &mut Pass<'_, R>, inode: InodeId, row: InodeRow, opens: u32,
         )
     };
     let what = format!("inode {inode} has {}, and says {}", of(&counted), of(&row));
-    // One that nobody holds or names would have to go as well.
+    // One that nobody holds or names would have to go as well, and who holds it may only be forgotten.
     let stays = counted.links > 0 || counted.opens > 0;
-    let mend = stays.then(|| Mend::Inode {
-        inode,
-        found: Box::new(row),
-        right: Box::new(counted),
+    becomes(pass, inode, &mut row, what, stays.then_some(counted));
+}
+
+/// Its bytes are where the inode says. Where they are in two places, or gone, nobody knows what is right.
+fn body<R>(pass: &mut Pass<'_, R>, inode: InodeId, row: &mut InodeRow, has: &Has) {
+    let inline = has.inline;
+    let right = match row.body {
+        Body::Empty => inline.is_none() && has.extents == 0,
+        Body::Inline => inline.is_some_and(|len| len > 0) && has.extents == 0,
+        Body::Extents => inline.is_none() && has.extents > 0,
+    };
+    if right {
+        return;
+    }
+    let (extents, says) = (has.extents, row.body);
+    let what = format!(
+        "inode {inode} has {inline:?} inline bytes and {extents} extents, and says {says:?}"
+    );
+    let is = match (inline, extents, row.kind) {
+        (Some(1..), 0, FileKind::File | FileKind::Symlink) => Some(Body::Inline),
+        (None, 1.., FileKind::File) => Some(Body::Extents),
+        _ => None,
+    };
+    let right = is.map(|body| InodeRow {
+        body,
+        data_version: row.data_version + 1,
+        ..row.clone()
     });
-    pass.faults.add(what, mend);
+    becomes(pass, inode, row, what, right);
+}
+
+/// An inode does not end below its bytes, and a link with its target.
+fn size<R>(pass: &mut Pass<'_, R>, inode: InodeId, row: &mut InodeRow, has: &Has) {
+    let inline = has.inline.unwrap_or(0);
+    let (what, end) = match row.kind {
+        FileKind::Symlink if has.inline != Some(row.size) => {
+            (format!("link {inode} has lost its target"), inline)
+        }
+        FileKind::Directory | FileKind::Symlink => return,
+        _ if has.end.max(inline) <= row.size => return,
+        _ => {
+            let end = has.end.max(inline);
+            let says = row.size;
+            (
+                format!("inode {inode} ends at {says} and has bytes up to {end}"),
+                end,
+            )
+        }
+    };
+    let known = end > 0 && end <= FILE_BYTES_MAX;
+    let right = known.then(|| InodeRow {
+        size: end,
+        data_version: row.data_version + 1,
+        ..row.clone()
+    });
+    becomes(pass, inode, row, what, right);
 }
 
 fn extents<R: Rows>(
@@ -128,7 +200,7 @@ fn extents<R: Rows>(
             pass.faults.unless(has.end <= offset, || {
                 format!("inode {inode}: its bytes at {offset} are at two places")
             });
-            has.end = extent.range().end;
+            has.end = has.end.max(extent.range().end);
             has.extents += 1;
             has.stored += u64::from(extent.len);
             failed = one_extent(pass, inode, generation, &extent);

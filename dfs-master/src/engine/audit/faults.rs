@@ -31,11 +31,18 @@ impl Faults {
         }
     }
 
-    /// Notes a fault.
-    pub(super) fn add(&mut self, what: String, mend: Option<Mend>) {
-        match self.told.len() < FAULTS_MAX {
-            true => self.told.push(Fault { what, mend }),
-            false => self.more = true,
+    /// Notes a fault; its number, if it is told of.
+    pub(super) fn add(&mut self, what: String, mend: Option<Mend>) -> Option<usize> {
+        if self.told.len() == FAULTS_MAX {
+            self.more = true;
+            return None;
         }
+        self.told.push(Fault { what, mend });
+        Some(self.told.len() - 1)
+    }
+
+    /// How a fault is put right that was told of before that was known.
+    pub(super) fn decide(&mut self, number: usize, mend: Mend) {
+        self.told[number].mend = Some(mend);
     }
 }

@@ -35,13 +35,15 @@ impl Seen {
         pass.each(all::every_open(), |pass, key, _: OpenRow| {
             if let Key::Open { session, inode } = key {
                 *seen.opens.entry(inode).or_default() += 1;
-                let there = pass.read.has::<InodeRow>(inode)?;
-                pass.faults
-                    .unless(there, || format!("inode {inode} is open and not there"));
-                let holder = pass.read.has::<SessionRow>(session)?;
-                pass.faults.unless(holder, || {
-                    format!("session {session} holds inode {inode} and is not there")
-                });
+                let goes = Mend::Open { session, inode };
+                if !pass.read.has::<InodeRow>(inode)? {
+                    let what = format!("inode {inode} is open and not there");
+                    pass.faults.add(what, Some(goes.clone()));
+                }
+                if !pass.read.has::<SessionRow>(session)? {
+                    let what = format!("session {session} holds inode {inode} and is not there");
+                    pass.faults.add(what, Some(goes));
+                }
             }
             Ok(())
         })?;
@@ -114,9 +116,14 @@ fn policies<R: Rows>(pass: &mut Pass<'_, R>) -> Result<(), Ended> {
         };
         let inode = pass.read.row::<InodeRow>(directory)?;
         let under = inode.filter(InodeRow::is_directory).map(|row| row.policy);
-        pass.faults.unless(under == Some(Some(row.copies)), || {
-            policy::audit::not_own(directory, under)
-        });
+        let own = under == Some(Some(row.copies));
+        match under {
+            Some(_) => pass.ruled(own, directory, || policy::audit::not_own(directory, under)),
+            None => {
+                let what = policy::audit::not_own(directory, under);
+                pass.faults.add(what, None);
+            }
+        }
         Ok(())
     })
 }
@@ -129,6 +136,7 @@ fn quotas<R: Rows>(pass: &mut Pass<'_, R>, seen: &Seen) -> Result<(), Ended> {
             let what = format!(
                 "inodes are counted in the quota of directory {quota}, which leads nowhere"
             );
+            pass.leads_nowhere = true;
             pass.faults.add(what, None);
             continue;
         };
@@ -164,7 +172,7 @@ fn quotas<R: Rows>(pass: &mut Pass<'_, R>, seen: &Seen) -> Result<(), Ended> {
         if !row.removed {
             let inode = pass.read.row::<InodeRow>(directory)?;
             let own = inode.and_then(|inode| inode.quota);
-            pass.faults.unless(own == Some(directory), || {
+            pass.ruled(own == Some(directory), directory, || {
                 format!("directory {directory} has a quota and is counted in {own:?}")
             });
         }
@@ -172,9 +180,11 @@ fn quotas<R: Rows>(pass: &mut Pass<'_, R>, seen: &Seen) -> Result<(), Ended> {
     })?;
     for directory in &seen.uncounted {
         let there = pass.read.has::<InodeRow>(*directory).map_err(Ended::from)?;
-        pass.faults.unless(there, || {
-            format!("directory {directory} is to be counted and not there")
-        });
+        if !there {
+            pass.leads_nowhere = true;
+            let what = format!("directory {directory} is to be counted and not there");
+            pass.faults.add(what, Some(Mend::Uncounted(*directory)));
+        }
     }
     Ok(())
 }

@@ -2,11 +2,14 @@
 //! is not so any more: the next audit looks again.
 
 use crate::{
-    blocks::reclaim::note_unused,
+    blocks::reclaim::{drop_forgotten, note_anew},
+    locks::held,
+    namespace::restore::{self, lost},
+    policy::set::settle,
     tables::{
         rows::{
-            BlockRow, Counted, ExtentId, ExtentRow, InodeRow, QuotaRow, TotalsRow, UseId, UseRow,
-            Wants, WritingRow,
+            BlockRow, Counted, DirentRow, ExtentId, ExtentRow, InodeRow, ListingRow, OpenRow,
+            QuotaRow, SessionRow, TotalsRow, UncountedRow, UseId, UseRow, Wants, WritingRow,
         },
         txn::{Rows, Txn},
     },
@@ -14,7 +17,8 @@ use crate::{
 use dfs_proto::{
     error::FsError,
     extent::Extent,
-    id::{BlockId, InodeId},
+    id::{BlockId, InodeId, SessionId},
+    name::Name,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -40,7 +44,7 @@ pub enum Mend {
         /// The extent, or what the reverse says that there is.
         extent: Extent,
     },
-    /// Whether a block is noted as unsettled, or as unused.
+    /// A block is noted as what it is: unsettled, unused, worn.
     Block(BlockId),
     /// The totals are off by so much. All changes of them go by differences, so that this holds
     /// whatever has changed since.
@@ -67,6 +71,92 @@ pub enum Mend {
     },
     /// Files with bytes in a block want so many copies.
     Wants(BlockId, Wants),
+    /// An entry is listed as what it is, or goes if it names what is not there.
+    Entry {
+        /// In which directory.
+        parent: InodeId,
+        /// Under which name.
+        name: Name,
+        /// As it was found.
+        found: DirentRow,
+    },
+    /// A listing has its entry, or goes; its directory does not give its cookie to another.
+    Listing {
+        /// Of which directory.
+        parent: InodeId,
+        /// Where in it.
+        cookie: u64,
+        /// As it was found.
+        found: ListingRow,
+        /// The entry is put back, if what it names says that it has so many links.
+        links: Option<u32>,
+    },
+    /// There is a directory for what is lost, with this id if it has to be made.
+    Place(InodeId),
+    /// An inode without a name gets one there, if it says that it has so many links.
+    Name {
+        /// Which.
+        inode: InodeId,
+        /// As it was found.
+        links: u32,
+    },
+    /// A directory of which only entries are left is made again.
+    Directory(InodeId),
+    /// A directory is in the one that has its only name.
+    Parent {
+        /// Which.
+        directory: InodeId,
+        /// Where it says that it is.
+        found: InodeId,
+        /// Where it is.
+        parent: InodeId,
+        /// Under which name.
+        name: Name,
+    },
+    /// An inode that nobody can reach goes, unless anything of it has changed.
+    Gone {
+        /// Which.
+        inode: InodeId,
+        /// As it was found.
+        found: Box<InodeRow>,
+    },
+    /// A directory is counted where it should be, and under its policy.
+    Rules(InodeId),
+    /// A handle of a session, or on an inode, that is not there.
+    Open {
+        /// Whose.
+        session: SessionId,
+        /// On what.
+        inode: InodeId,
+    },
+    /// The note that a block is unsettled which is not there.
+    Unsettled {
+        /// Whose block.
+        session: SessionId,
+        /// Which.
+        block: BlockId,
+    },
+    /// The note that something of an inode is to be counted which is not there.
+    Uncounted(InodeId),
+}
+
+impl Mend {
+    /// An inode as it should be, unless anything of it has changed since it was found.
+    pub(super) fn inode(inode: InodeId, found: InodeRow, right: InodeRow) -> Mend {
+        Mend::Inode {
+            inode,
+            found: Box::new(found),
+            right: Box::new(right),
+        }
+    }
+}
+
+/// Mends with what a leader adds to them: an id for the directory in which some give names.
+pub fn with_place(mut mends: Vec<Mend>, id: impl FnOnce() -> InodeId) -> Vec<Mend> {
+    if mends.iter().any(|mend| matches!(mend, Mend::Name { .. })) {
+        mends.insert(0, Mend::Place(id()));
+    }
+    mends
 }
 
 /// By how much `found` is too small.
@@ -98,15 +188,7 @@ pub fn mend(txn: &mut Txn<'_>, now: Timestamp, mend: &Mend) -> Result<(), FsErro
             };
             reverse(txn, id, extent)?;
         }
-        Mend::Block(block) => {
-            if let Some(row) = txn.row::<BlockRow>(*block)? {
-                match row.is_settled() {
-                    true => txn.delete::<WritingRow>((row.session, *block)),
-                    false => txn.put((row.session, *block), &WritingRow),
-                }
-            }
-            note_unused(txn, now, vec![*block])?;
-        }
+        Mend::Block(block) => note_anew(txn, now, *block)?,
         Mend::Totals {
             inodes,
             stored,
@@ -144,6 +226,70 @@ pub fn mend(txn: &mut Txn<'_>, now: Timestamp, mend: &Mend) -> Result<(), FsErro
                 txn.put(*block, &row);
             }
         }
+        names => return mend_names(txn, now, names),
+    }
+    Ok(())
+}
+
+/// Names, and notes of what is not there.
+fn mend_names(txn: &mut Txn<'_>, now: Timestamp, mend: &Mend) -> Result<(), FsError> {
+    match mend {
+        Mend::Entry {
+            parent,
+            name,
+            found,
+        } => restore::entry(txn, now, (*parent, name), *found)?,
+        Mend::Listing {
+            parent,
+            cookie,
+            found,
+            links,
+        } => restore::listing(txn, now, (*parent, *cookie), found, *links)?,
+        Mend::Place(made) => lost::make_place(txn, now, *made)?,
+        Mend::Name { inode, links } => lost::give_name(txn, now, *inode, *links)?,
+        Mend::Directory(directory) => lost::make_again(txn, now, *directory)?,
+        Mend::Parent {
+            directory,
+            found,
+            parent,
+            name,
+        } => restore::parent(txn, now, (*directory, *found), (*parent, name))?,
+        Mend::Gone { inode, found } => {
+            let row = txn.row::<InodeRow>(*inode)?;
+            if let Some(row) = row.filter(|row| *row == **found && row.is_gone()) {
+                drop_forgotten(txn, *inode, row)?;
+            }
+        }
+        Mend::Rules(directory) => settle(txn, *directory)?,
+        Mend::Open { session, inode } => let_go(txn, *session, *inode)?,
+        Mend::Unsettled { session, block } => {
+            if !txn.has::<BlockRow>(*block)? {
+                txn.delete::<WritingRow>((*session, *block));
+            }
+        }
+        Mend::Uncounted(inode) => {
+            if !txn.has::<InodeRow>(*inode)? {
+                txn.delete::<UncountedRow>(*inode);
+            }
+        }
+        _ => unreachable!("the caller has carried out all others"),
+    }
+    Ok(())
+}
+
+/// Lets go of a handle that nobody has, or on nothing. What has no name and is not open any more then
+/// goes when the next audit has seen that it is so.
+fn let_go(txn: &mut Txn<'_>, session: SessionId, inode: InodeId) -> Result<(), FsError> {
+    let row = txn.row::<InodeRow>(inode)?;
+    let held = txn.has::<SessionRow>(session)? && row.is_some();
+    if held || !txn.has::<OpenRow>((session, inode))? {
+        return Ok(());
+    }
+    txn.delete::<OpenRow>((session, inode));
+    held::release(txn, session, inode)?;
+    if let Some(mut row) = row {
+        row.opens = row.opens.saturating_sub(1);
+        txn.put(inode, &row);
     }
     Ok(())
 }

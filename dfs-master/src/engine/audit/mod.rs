@@ -4,7 +4,6 @@
 //! What each rule says is written down once more in `engine/check`, slowly and obviously: the tests
 //! damage tables and compare what both find.
 
-mod balance;
 mod blocks;
 mod bytes;
 mod faults;
@@ -16,7 +15,7 @@ mod rules;
 mod runs;
 
 pub use faults::{Fault, Faults};
-pub use mend::{Mend, mend};
+pub use mend::{Mend, mend, with_place};
 pub use pass::Ended;
 pub use rules::audit;
 pub use runs::{Run, Runs};

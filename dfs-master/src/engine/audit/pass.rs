@@ -1,12 +1,13 @@
 //! Going over rows, of one kind after the other, until all were seen or nobody waits for it any more.
 
-use super::faults::Faults;
+use super::{faults::Faults, mend::Mend};
 use crate::tables::{
     damage::Damage,
     key::{Key, KeyBytes, KeyRange},
     row::Row,
     txn::{Direction, Rows},
 };
+use dfs_proto::id::InodeId;
 use std::ops::ControlFlow;
 
 /// Rows between two looks at whether to go on.
@@ -27,6 +28,11 @@ pub enum Ended {
 pub(super) struct Pass<'a, R> {
     pub(super) read: &'a R,
     pub(super) faults: Faults,
+    /// Directories that are not counted, or not under the policy, as they should be, with the numbers of
+    /// the faults.
+    pub(super) unruled: Vec<(usize, InodeId)>,
+    /// Something leads nowhere that would be followed if directories were counted anew.
+    pub(super) leads_nowhere: bool,
     rows: u64,
     goes_on: &'a mut dyn FnMut(u64) -> bool,
     stopped: bool,
@@ -38,6 +44,8 @@ impl<'a, R: Rows> Pass<'a, R> {
         Pass {
             read,
             faults: Faults::default(),
+            unruled: Vec::new(),
+            leads_nowhere: false,
             rows: 0,
             goes_on,
             stopped: false,
@@ -99,9 +107,20 @@ impl<'a, R: Rows> Pass<'a, R> {
         }
     }
 
+    /// Notes that a directory is not as its own rules and the directory above it say, unless it is.
+    pub(super) fn ruled(&mut self, holds: bool, directory: InodeId, what: impl FnOnce() -> String) {
+        if !holds && let Some(number) = self.faults.add(what(), None) {
+            self.unruled.push((number, directory));
+        }
+    }
+
     /// All rows were seen: what was found.
-    pub(super) fn end(self) -> Faults {
+    pub(super) fn end(mut self) -> Faults {
         (self.goes_on)(self.rows);
+        // What is in such a directory follows it in steps, which must find what they are led to.
+        for (number, directory) in self.unruled.into_iter().filter(|_| !self.leads_nowhere) {
+            self.faults.decide(number, Mend::Rules(directory));
+        }
         self.faults
     }
 

@@ -13,8 +13,8 @@ use crate::tables::txn::Rows;
 pub fn audit<R: Rows>(read: &R, goes_on: &mut dyn FnMut(u64) -> bool) -> Result<Faults, Ended> {
     let mut pass = Pass::new(read, goes_on);
     let mut seen = holders::Seen::load(&mut pass)?;
-    names::check(&mut pass)?;
-    bytes::check(&mut pass, &mut seen)?;
+    let named = names::check(&mut pass)?;
+    bytes::check(&mut pass, &mut seen, &named)?;
     blocks::check(&mut pass, &mut seen)?;
     holders::check(&mut pass, &seen)?;
     Ok(pass.end())

@@ -3,7 +3,7 @@
 
 use crate::{
     engine::{
-        audit::{Mend, Run},
+        audit::{Mend, Run, with_place},
         command::Act,
         leader::Leader,
         reader::{BlockRow, BlockState, ReplicaHealth},
@@ -199,8 +199,12 @@ async fn check_and_mend(
     let mends: Vec<Mend> = looking
         .await
         .map_err(|error| FsError::Unavailable(error.to_string()))?;
+    if !wish.repair {
+        return Ok(0);
+    }
+    let mends = with_place(mends, || leader.ids.inode());
     let mut mended = 0;
-    for part in mends.chunks(MENDS).filter(|_| wish.repair) {
+    for part in mends.chunks(MENDS) {
         leader.act(Act::Mend(part.to_vec())).await?;
         mended += part.len() as u64;
     }
