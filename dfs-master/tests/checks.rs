@@ -12,19 +12,26 @@ use dfs_master::{
         leader::Leader,
     },
     service::{AdminService, ControlService, MasterService},
-    tables::txn::MemoryTables,
+    tables::{
+        rows::InodeRow,
+        txn::{MemoryTables, Rows as _},
+    },
 };
 use dfs_proto::{
+    attr::Attr,
     block::ReplicaState,
-    change::{Change, Changed, Ticket},
+    change::{Caller, Change, Changed, Logged, Make, Ticket},
     error::FsError,
     id::{BlockId, DiskId, InodeId, MinionId, SessionId},
     minion::{Beat, DiskState, Order, Registered, Registration, Task},
+    name::Name,
     service::{Admin as _, Control as _, Master as _, Standing, TablesCheck, TablesWish},
-    session::{BadReplica, SessionHello},
+    session::{BadReplica, Event, SessionHello},
     wire::within,
 };
+use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -100,38 +107,98 @@ impl World {
         answer.expect("heard").orders
     }
 
-    /// A sealed block of 100 bytes.
-    async fn block(&self) -> BlockId {
-        let service = MasterService {
+    fn service(&self) -> MasterService {
+        MasterService {
             leader: Arc::clone(&self.leader),
-        };
+        }
+    }
+
+    async fn session(&self) -> SessionId {
         let hello = SessionHello {
             host: "h".to_owned(),
             purpose: "p".to_owned(),
         };
-        let opened = service.clone().open_session(within(SOON), hello).await;
-        let session: SessionId = opened.expect("opened").session;
-        let change = async |sequence, change| {
-            let ticket = Ticket {
-                session,
-                sequence,
-                all_below: 1,
-            };
-            let changed = service.clone().change(within(SOON), ticket, change).await;
-            changed.expect("changed").answer
+        let opened = self.service().open_session(within(SOON), hello).await;
+        opened.expect("opened").session
+    }
+
+    async fn change(&self, session: SessionId, sequence: u64, change: Change) -> Changed {
+        let ticket = Ticket {
+            session,
+            sequence,
+            all_below: 1,
         };
+        let changed = self.service().change(within(SOON), ticket, change).await;
+        changed.expect("changed").answer
+    }
+
+    /// A sealed block of 100 bytes.
+    async fn block(&self) -> BlockId {
+        let session = self.session().await;
         let allocate = Change::Allocate {
             inode: InodeId::ROOT,
             policy: None,
             avoid: Vec::new(),
             near: None,
         };
-        let Changed::Placed { place, .. } = change(1, allocate).await else {
+        let Changed::Placed { place, .. } = self.change(session, 1, allocate).await else {
             panic!("not placed");
         };
         let (block, length) = (place.block, 100);
-        change(2, Change::Seal { block, length }).await;
+        let seal = Change::Seal { block, length };
+        self.change(session, 2, seal).await;
         block
+    }
+
+    /// A file "f" in the root directory.
+    async fn file(&self, session: SessionId) -> InodeId {
+        let make = Change::Make {
+            parent: InodeId::ROOT,
+            name: name("f"),
+            what: Make::File { open: false },
+            mode: 0o644,
+            caller: Caller {
+                uid: 0,
+                gid: 0,
+                umask: 0,
+            },
+        };
+        match self.change(session, 1, make).await {
+            Changed::Made { attr, .. } => attr.inode,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn lookup(
+        &self,
+        session: SessionId,
+        parent: InodeId,
+        text: &str,
+    ) -> Logged<Option<Attr>> {
+        let service = self.service();
+        let found = service.lookup(within(SOON), session, parent, name(text));
+        found.await.expect("told")
+    }
+
+    fn row(&self, inode: InodeId) -> InodeRow {
+        let view = self.leader.reader.view_tables();
+        view.row(inode).expect("reads").expect("there")
+    }
+
+    /// Has an inode say that it has five links.
+    async fn miscount(&self, inode: InodeId) {
+        let found = Box::new(self.row(inode));
+        let right = Box::new(InodeRow {
+            links: 5,
+            ..self.row(inode)
+        });
+        let wrong = Mend::Inode {
+            inode,
+            found,
+            right,
+        };
+        let done = self.leader.act(Act::Mend(vec![wrong])).await;
+        assert_eq!(done, Ok(Outcome::Done));
     }
 
     async fn check(&self, repair: bool) -> TablesCheck {
@@ -149,6 +216,10 @@ impl World {
             wish.run = Some(told.run);
         }
     }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).expect("a name")
 }
 
 fn replica(block: BlockId, sealed: bool) -> ReplicaState {
@@ -285,4 +356,72 @@ async fn blocks_are_told_and_bad_replicas_looked_after() {
         .await
         .expect("told");
     assert_eq!(status.damaged_replicas, 1);
+}
+
+/// Has a session forget what it is to, and notes that.
+fn listen(
+    service: MasterService,
+    session: SessionId,
+    recalled: Arc<Mutex<Vec<(SessionId, InodeId)>>>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut after = 0;
+        loop {
+            let told = service
+                .clone()
+                .events(within(SOON), session, after, 0)
+                .await;
+            let told = told.expect("told");
+            after = told.last;
+            for event in told.events {
+                if let Event::Recall(recall) = event {
+                    recalled.lock().push((session, recall.inode));
+                }
+            }
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_keeps_what_is_put_right_forgets_it() {
+    let world = World::new().await;
+    let (makes, keeps) = (world.session().await, world.session().await);
+    let inode = world.file(makes).await;
+    assert!(world.lookup(keeps, InodeId::ROOT, "f").await.leased);
+    world.miscount(inode).await;
+    let recalled = Arc::new(Mutex::new(Vec::new()));
+    let listeners =
+        [makes, keeps].map(|session| listen(world.service(), session, Arc::clone(&recalled)));
+    let told = world.check(true).await;
+    assert_eq!((told.faults.len(), told.mended), (1, 1), "{told:?}");
+    assert_eq!(world.row(inode).links, 1);
+    recalled.lock().sort_unstable();
+    assert_eq!(*recalled.lock(), [(makes, inode), (keeps, inode)]);
+    listeners.iter().for_each(|one| one.abort());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_lost_its_names_is_found_again() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let listener = listen(world.service(), session, Arc::default());
+    let inode = world.file(session).await;
+    world.miscount(inode).await;
+    // The last name goes while it says that it has others.
+    let unlink = Change::Unlink {
+        parent: InodeId::ROOT,
+        name: name("f"),
+    };
+    world.change(session, 2, unlink).await;
+    let told = world.check(true).await;
+    assert_eq!((told.faults.len(), told.mended), (1, 2), "{told:?}");
+    let told = world.check(true).await;
+    assert_eq!((told.faults.len(), told.failure), (0, None));
+    let place = world.lookup(session, InodeId::ROOT, "lost+found").await;
+    let place = place.answer.expect("is there").inode;
+    let text = format!("#{inode}");
+    let found = world.lookup(session, place, &text).await.answer;
+    let found = found.expect("is there");
+    assert_eq!((found.inode, found.links), (inode, 1));
+    listener.abort();
 }

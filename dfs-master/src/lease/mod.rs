@@ -8,4 +8,4 @@ mod table;
 
 pub use moments::Moments;
 pub use seats::{Heard, LEASE_TERM, Seats, TERM, Told};
-pub use table::{Begun, LEASE_AGE, Leases, Lend, Touched, Writer};
+pub use table::{Begun, LEASE_AGE, Leases, Lend, NOBODY, Touched, Writer};

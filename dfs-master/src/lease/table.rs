@@ -41,7 +41,7 @@ const HEAT_TIME: Duration = Duration::from_secs(2);
 /// The table is swept in so many parts.
 const SHARDS: usize = 64;
 /// Whose changes those are that no session will be answered about.
-const NOBODY: SessionId = SessionId(0);
+pub const NOBODY: SessionId = SessionId(0);
 
 /// What a change touches of one inode.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -10,10 +10,11 @@
 
 use crate::{
     engine::{
+        audit::Mend,
         leader::Leader,
         proposer::{OnItsWay, Proposed},
     },
-    lease::{Begun, Heard, Touched},
+    lease::{Begun, Heard, NOBODY, Touched},
 };
 use dfs_proto::{
     attr::FileKind,
@@ -23,7 +24,7 @@ use dfs_proto::{
     name::Name,
     session::{Event, Recall},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +67,44 @@ impl Leader {
         Ok(Touch {
             names,
             begun,
+            is_disowned: false,
+        })
+    }
+
+    /// Begins what a check puts right, which is the change of no session: nobody keeps anything of it.
+    pub(super) async fn touch_mends(&self, mends: &[Mend]) -> Result<Touch, FsError> {
+        let changed = || -> Result<Vec<_>, FsError> {
+            let view = self.reader.view_tables();
+            let mut changed = Vec::new();
+            for mend in mends {
+                changed.extend(mend.touches(&view)?);
+            }
+            Ok(changed)
+        };
+        let names = changed()?.into_iter();
+        let names = names.filter_map(|(inode, name)| Some((inode, name?)));
+        let mut names: Vec<(InodeId, Name)> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        let taken = timeout(NAMES_WAIT, self.take_names(&names)).await;
+        taken.map_err(|_| FsError::Unavailable("an earlier change of the name".to_owned()))?;
+        let mut touched: BTreeMap<InodeId, Touched> = BTreeMap::new();
+        for (inode, name) in changed().inspect_err(|_| self.give_back(&names))? {
+            let kind = self.reader.getattr(inode).map(|found| found.answer.kind);
+            let directory = kind == Ok(FileKind::Directory);
+            let one = touched.entry(inode).or_insert_with(|| Touched {
+                inode,
+                directory,
+                names: Vec::new(),
+                content: !directory,
+            });
+            one.names.extend(name);
+        }
+        self.everyone_is_confirmed().await;
+        let begun = self.begin(NOBODY, touched.into_values().collect(), false);
+        Ok(Touch {
+            names,
+            begun: Some(begun.await),
             is_disowned: false,
         })
     }

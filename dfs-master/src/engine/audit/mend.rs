@@ -4,7 +4,10 @@
 use crate::{
     blocks::reclaim::{drop_forgotten, note_anew},
     locks::held,
-    namespace::restore::{self, lost},
+    namespace::restore::{
+        self,
+        lost::{self, Place},
+    },
     policy::set::settle,
     tables::{
         rows::{
@@ -148,6 +151,40 @@ impl Mend {
             found: Box::new(found),
             right: Box::new(right),
         }
+    }
+
+    /// The inodes that it may change and someone may keep, each with the name in it that may change.
+    pub fn touches(&self, read: &impl Rows) -> Result<Vec<(InodeId, Option<Name>)>, FsError> {
+        Ok(match self {
+            Mend::Inode { inode, .. } => vec![(*inode, None)],
+            Mend::Entry { parent, name, .. } => vec![(*parent, Some(name.clone()))],
+            Mend::Listing { parent, found, .. } => {
+                vec![(*parent, Some(found.name.clone())), (found.inode, None)]
+            }
+            Mend::Place(_) => match lost::place(read)? {
+                Place::Free(name) => vec![(InodeId::ROOT, Some(name))],
+                Place::There(..) | Place::Nowhere => Vec::new(),
+            },
+            Mend::Name { inode, .. } => {
+                let mut touched = vec![(*inode, None)];
+                if let Place::There(place, _) = lost::place(read)? {
+                    touched.push((place, lost::name(read, place, *inode)?));
+                }
+                touched
+            }
+            Mend::Rules(directory) | Mend::Parent { directory, .. } => vec![(*directory, None)],
+            Mend::Use { .. }
+            | Mend::Block(_)
+            | Mend::Totals { .. }
+            | Mend::Quota { .. }
+            | Mend::Wants(..)
+            // Nobody can have been told of these.
+            | Mend::Directory(_)
+            | Mend::Gone { .. }
+            | Mend::Open { .. }
+            | Mend::Unsettled { .. }
+            | Mend::Uncounted(_) => Vec::new(),
+        })
     }
 }
 

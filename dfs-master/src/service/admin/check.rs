@@ -4,7 +4,7 @@
 use crate::{
     engine::{
         audit::{Mend, Run, with_place},
-        command::Act,
+        command::{Act, Outcome},
         leader::Leader,
         reader::{BlockRow, BlockState, ReplicaHealth},
     },
@@ -205,8 +205,20 @@ async fn check_and_mend(
     let mends = with_place(mends, || leader.ids.inode());
     let mut mended = 0;
     for part in mends.chunks(MENDS) {
-        leader.act(Act::Mend(part.to_vec())).await?;
+        mend(leader, part).await?;
         mended += part.len() as u64;
     }
     Ok(mended)
+}
+
+/// Puts right what is so still; whoever keeps anything of it has forgotten it before.
+async fn mend(leader: &Leader, part: &[Mend]) -> Result<(), FsError> {
+    let touch = leader.touch_mends(part).await?;
+    let known = leader.proposer.propose(Act::Mend(part.to_vec())).await;
+    let (_, outcome) = known.inspect_err(|_| leader.abandon(&touch))?;
+    leader.touched(&touch, false);
+    match outcome {
+        Outcome::Refused(error) => Err(error),
+        _ => Ok(()),
+    }
 }
