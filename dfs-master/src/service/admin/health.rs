@@ -24,6 +24,8 @@ pub(super) struct Health<'a> {
     pub(super) reserve: (u64, u64),
     /// Minions that should have a copy of this master and have none.
     pub(super) unkept: usize,
+    /// Directories whose policy demands more copies than there are minions for.
+    pub(super) unwritable: usize,
     /// Replicas of blocks of which nothing is known since this master was recovered.
     pub(super) unknown: u64,
     /// Why the last checkpoint failed, if it did.
@@ -111,6 +113,17 @@ fn of_minions(health: &Health<'_>, alarms: &mut Vec<Alarm>) {
             health.minions.len()
         );
         alarms.push(alarm(what, "Start the missing minions."));
+    }
+    if health.unwritable > 0 {
+        let what = format!(
+            "{} directories have a policy that demands more copies at once than there are minions: writes \
+             below them wait.",
+            health.unwritable
+        );
+        alarms.push(alarm(
+            what,
+            "`dfs policy list` says which. Start the missing minions, or set a lower --copies-min.",
+        ));
     }
     for minion in health.minions {
         match minion.liveness {
@@ -207,13 +220,14 @@ mod tests {
             read_only: true,
             reserve: (0, 10),
             unkept: 2,
+            unwritable: 1,
             unknown: 3,
             checkpoint_failure: Some("no".to_owned()),
         };
         let alarms = alarms(&health);
         let whats: Vec<&str> = alarms.iter().map(|alarm| alarm.what.as_str()).collect();
         assert!(whats[0].contains("read-only"));
-        assert_eq!(whats.len(), 9, "{whats:#?}");
+        assert_eq!(whats.len(), 10, "{whats:#?}");
         assert!(alarms.iter().all(|alarm| !alarm.remedy.is_empty()));
     }
 }

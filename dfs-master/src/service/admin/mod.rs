@@ -136,6 +136,7 @@ impl Admin for AdminService {
             (keepers.status(&all, log.2, now), missing)
         };
         let damaged_replicas = leader.damaged.lock().len() as u64;
+        let unwritable = policy::unwritable(leader)?;
         let reserve = leader.reserve.lock();
         let health = Health {
             copies: (leader.copies.0.unwrap_or(3), copies),
@@ -146,6 +147,7 @@ impl Admin for AdminService {
             read_only: reserve.read_only(),
             reserve: reserve.held(),
             unkept,
+            unwritable,
             unknown: leader.unknown.lock().len() as u64,
             checkpoint_failure: leader
                 .reader
@@ -245,7 +247,7 @@ impl Admin for AdminService {
     }
 
     async fn quotas_of(self, _: Context, inode: InodeId) -> Result<Vec<QuotaStatus>, FsError> {
-        quota::of(&self.leader, inode)
+        quota::of(&self.leader, inode).await
     }
 
     async fn quotas(
@@ -254,7 +256,7 @@ impl Admin for AdminService {
         after: InodeId,
         limit: u32,
     ) -> Result<Vec<QuotaStatus>, FsError> {
-        quota::page(&self.leader, after, limit)
+        quota::page(&self.leader, after, limit).await
     }
 
     async fn set_policy(
@@ -272,7 +274,7 @@ impl Admin for AdminService {
         after: InodeId,
         limit: u32,
     ) -> Result<Vec<PolicyStatus>, FsError> {
-        policy::page(&self.leader, after, limit)
+        policy::page(&self.leader, after, limit).await
     }
 
     async fn drain(self, _: Context, minion: MinionId, drains: bool) -> Result<(), FsError> {

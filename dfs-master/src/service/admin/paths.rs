@@ -33,28 +33,41 @@ pub(super) async fn of(
         )));
     }
     let asked: BTreeSet<InodeId> = inodes.into_iter().collect();
-    let (reader, clock) = (leader.reader.clone(), Arc::clone(&leader.clock));
-    let found = threads::blocking(move || {
+    let clock = Arc::clone(&leader.clock);
+    look(leader, move |reader| {
         let until = clock.monotonic() + PATHS_MAX;
         let named = reader.names_of(&asked, || clock.monotonic() < until)?;
-        let above = paths(&reader, named.values().map(|(parent, _)| *parent))?;
+        let directories = named.values().map(|(parent, _)| *parent).collect();
+        let above = paths(reader, directories)?;
         let path = |(inode, (parent, name)): (InodeId, (InodeId, Vec<u8>))| {
             let above = above.get(&parent)?;
             let above = above.strip_suffix(b"/").unwrap_or(above);
             Some((inode, Bytes::from([above, b"/", &name].concat())))
         };
         Ok(named.into_iter().filter_map(path).collect())
-    });
-    let found = found.await;
-    found.map_err(|error| FsError::Unavailable(error.to_string()))?
+    })
+    .await
 }
 
 /// Where directories are. One that has no name, or moves just now, is left out.
-pub(super) fn paths(
-    reader: &Reader,
-    directories: impl IntoIterator<Item = InodeId>,
+pub(super) async fn of_directories(
+    leader: &Leader,
+    directories: Vec<InodeId>,
 ) -> Result<BTreeMap<InodeId, Bytes>, FsError> {
-    let directories: Vec<InodeId> = directories.into_iter().collect();
+    look(leader, move |reader| paths(reader, directories)).await
+}
+
+/// Goes over listings beside everybody else.
+async fn look<T: Send + 'static>(
+    leader: &Leader,
+    work: impl FnOnce(&Reader) -> Result<T, FsError> + Send + 'static,
+) -> Result<T, FsError> {
+    let reader = leader.reader.clone();
+    let found = threads::blocking(move || work(&reader)).await;
+    found.map_err(|error| FsError::Unavailable(error.to_string()))?
+}
+
+fn paths(reader: &Reader, directories: Vec<InodeId>) -> Result<BTreeMap<InodeId, Bytes>, FsError> {
     // Each with the one above it, and what is looked for in each.
     let mut above: BTreeMap<InodeId, InodeId> = BTreeMap::new();
     let mut inside: BTreeMap<InodeId, BTreeSet<InodeId>> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! Policies, as people set them and look at them: by directories that have paths.
 
-use super::paths::paths;
+use super::paths;
 use crate::engine::{command::Act, leader::Leader, ticks};
 use dfs_proto::{
     block::Copies,
@@ -25,7 +25,7 @@ pub(super) async fn set(
 }
 
 /// A page of all policies.
-pub(super) fn page(
+pub(super) async fn page(
     leader: &Leader,
     after: InodeId,
     limit: u32,
@@ -34,13 +34,8 @@ pub(super) fn page(
     let limit = usize::try_from(limit).expect("32 bits");
     let policies = leader.reader.policies(after, limit)?;
     let directories = policies.iter().map(|(directory, _)| *directory);
-    let paths = paths(&leader.reader, directories)?;
-    let alive = {
-        let roster = leader.roster.lock();
-        let stay = roster.iter().filter(|(_, member)| !member.drains);
-        stay.filter(|(_, member)| member.liveness == Liveness::Alive)
-            .count()
-    };
+    let paths = paths::of_directories(leader, directories.collect()).await?;
+    let alive = alive(leader);
     let passing_on = leader.reader.is_counting()?;
     let status = policies.into_iter().map(|(directory, copies)| {
         let now = leader.copies(Some(copies));
@@ -54,4 +49,26 @@ pub(super) fn page(
         }
     });
     Ok(status.collect())
+}
+
+/// How many directories have a policy that demands more copies than there are minions for, of the first
+/// ones.
+pub(super) fn unwritable(leader: &Leader) -> Result<usize, FsError> {
+    let limit = usize::try_from(POLICIES_PER_ANSWER_MAX).expect("32 bits");
+    let policies = leader.reader.policies(InodeId(0), limit)?;
+    let alive = alive(leader);
+    let needs = |(_, copies): &(InodeId, Copies)| leader.copies(Some(*copies)).least;
+    let beyond = |least| usize::try_from(least).is_ok_and(|least| least > alive);
+    Ok(policies
+        .iter()
+        .map(needs)
+        .filter(|least| beyond(*least))
+        .count())
+}
+
+fn alive(leader: &Leader) -> usize {
+    let roster = leader.roster.lock();
+    let stay = roster.iter().filter(|(_, member)| !member.drains);
+    stay.filter(|(_, member)| member.liveness == Liveness::Alive)
+        .count()
 }

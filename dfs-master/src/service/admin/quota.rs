@@ -1,12 +1,7 @@
 //! Quotas, as people set them and look at them: by directories that have paths.
 
-use super::paths::paths;
-use crate::engine::{
-    command::Act,
-    leader::Leader,
-    reader::{QuotaRow, Reader},
-    ticks,
-};
+use super::paths;
+use crate::engine::{command::Act, leader::Leader, reader::QuotaRow, ticks};
 use dfs_proto::{
     error::FsError,
     id::InodeId,
@@ -24,7 +19,7 @@ pub(super) async fn set(
     leader.act(Act::Quota { directory, limits }).await?;
     tracing::info!(%directory, ?limits, "a quota was set");
     ticks::count(leader).await?;
-    let quotas = of(leader, directory)?;
+    let quotas = of(leader, directory).await?;
     let own = quotas
         .into_iter()
         .find(|quota| quota.directory == directory);
@@ -41,27 +36,28 @@ pub(super) async fn remove(leader: &Leader, directory: InodeId) -> Result<(), Fs
 }
 
 /// The quotas that an inode is counted in, the nearest first.
-pub(super) fn of(leader: &Leader, inode: InodeId) -> Result<Vec<QuotaStatus>, FsError> {
+pub(super) async fn of(leader: &Leader, inode: InodeId) -> Result<Vec<QuotaStatus>, FsError> {
     let quotas = leader.reader.quotas_of(inode)?;
-    described(&leader.reader, quotas)
+    described(leader, quotas).await
 }
 
 /// A page of all quotas.
-pub(super) fn page(
+pub(super) async fn page(
     leader: &Leader,
     after: InodeId,
     limit: u32,
 ) -> Result<Vec<QuotaStatus>, FsError> {
     let limit = limit.clamp(1, QUOTAS_PER_ANSWER_MAX);
     let limit = usize::try_from(limit).expect("32 bits");
-    described(&leader.reader, leader.reader.quotas(after, limit)?)
+    described(leader, leader.reader.quotas(after, limit)?).await
 }
 
-fn described(
-    reader: &Reader,
+async fn described(
+    leader: &Leader,
     quotas: Vec<(InodeId, QuotaRow)>,
 ) -> Result<Vec<QuotaStatus>, FsError> {
-    let paths = paths(reader, quotas.iter().map(|(directory, _)| *directory))?;
+    let directories = quotas.iter().map(|(directory, _)| *directory);
+    let paths = paths::of_directories(leader, directories.collect()).await?;
     let status = quotas.into_iter().map(|(directory, row)| QuotaStatus {
         directory,
         path: paths.get(&directory).cloned().unwrap_or_default(),
