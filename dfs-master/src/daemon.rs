@@ -359,7 +359,7 @@ fn assemble(
         keepers: parking_lot::Mutex::new(Keepers::of(now)),
         outgoing: Outgoing::of(boot),
         told: Default::default(),
-        replaced: tokio::sync::watch::Sender::new(None),
+        outdated: tokio::sync::watch::Sender::new(None),
         recovered,
         unknown: Default::default(),
         unsettled: Default::default(),
@@ -436,24 +436,24 @@ pub fn listen(leader: &Arc<Leader>, listeners: Vec<Listener>, shutdown: &Cancell
 async fn stop_when_told(leader: &Leader, shutdown: &CancellationToken) -> Result<(), DaemonError> {
     let mut failure = leader.group.failure();
     let failed = failure.wait_for(Option::is_some);
-    let mut replaced = leader.replaced.subscribe();
-    let replaced = replaced.wait_for(Option::is_some);
-    let mut by = None;
+    let mut outdated = leader.outdated.subscribe();
+    let outdated = outdated.wait_for(Option::is_some);
+    let mut ends = None;
     let why = tokio::select! {
         () = shutdown.cancelled() => None,
         failed = failed => failed.ok().and_then(|why| why.clone()),
-        replaced = replaced => {
-            by = replaced.ok().and_then(|by| *by);
+        outdated = outdated => {
+            ends = outdated.ok().and_then(|how| *how);
             None
         }
     };
     notify::stopping();
     shutdown.cancel();
     leader.checks.stop();
-    if let Some(by) = by {
-        folder::replace(&*leader.disk, by)?;
+    if let Some(how) = ends {
+        folder::end(&*leader.disk, how)?;
         leader.group.stop().await?;
-        return Err(FolderError::Replaced(by).into());
+        return Err(FolderError::from(how).into());
     }
     if let Some(why) = why {
         return Err(DaemonError::Stopped(why));

@@ -14,6 +14,8 @@ const MARKER: &str = "dfs-master";
 const MARKER_NEW: &str = "dfs-master.new";
 /// Says that a later master has taken this one's place.
 const REPLACED: &str = "replaced";
+/// Says that minions have more of the log than there is in this folder.
+const FORGETFUL: &str = "forgetful";
 /// Counts the formats of log and tables together.
 const FORMAT: u32 = 1;
 /// What may stand in a folder that is to become a master's.
@@ -54,12 +56,39 @@ pub enum FolderError {
          was changed there, remove the file `replaced` in it and the folder keepsake/ of each minion"
     )]
     Replaced(u64),
+    /// It was set back.
+    #[error(
+        "the log in this data folder ends before what minions keep of it, and that was synced here: \
+         the folder, its disk or the machine was set back to an earlier state, or has lost what it had \
+         acknowledged. Start nothing with it: move it away, and have another made of what the minions \
+         keep, with `dfs-master recover --from`. Only if the whole file system is to be as it was \
+         earlier, remove the file `forgetful` in it and the folder keepsake/ of each minion"
+    )]
+    Forgetful,
     /// Not ours.
     #[error(
         "the data folder holds {0:?} and no file `dfs-master`, so it is not a master's, or not a \
          whole one: choose an empty folder with --data, or put the missing file back"
     )]
     Foreign(String),
+}
+
+/// Why no start from a folder counts any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outdated {
+    /// A later master, of this boot, has taken its place.
+    Replaced(u64),
+    /// Minions have more of the log than it has.
+    Forgetful,
+}
+
+impl From<Outdated> for FolderError {
+    fn from(how: Outdated) -> FolderError {
+        match how {
+            Outdated::Replaced(by) => FolderError::Replaced(by),
+            Outdated::Forgetful => FolderError::Forgetful,
+        }
+    }
 }
 
 /// A folder that is a master's.
@@ -73,8 +102,8 @@ pub struct Home {
 
 /// Looks at a folder; makes an empty one a master's, with this new file system.
 pub fn open(disk: &dyn Disk, new: impl FnOnce() -> FilesystemId) -> Result<Home, FolderError> {
-    if let Some(by) = replaced(disk)? {
-        return Err(FolderError::Replaced(by));
+    if let Some(how) = outdated(disk)? {
+        return Err(how.into());
     }
     if let Some(marker) = read(disk)? {
         let filesystem = marker.filesystem.parse::<FilesystemId>();
@@ -114,28 +143,37 @@ pub fn made(disk: &dyn Disk, home: Home) -> Result<(), FolderError> {
     write(disk, Home { made: true, ..home })
 }
 
-/// Notes that a later master, of this boot, has taken the place of this folder's: no start from it
-/// counts any more.
-pub fn replace(disk: &dyn Disk, by: u64) -> Result<(), FolderError> {
-    let file = match disk.create(REPLACED) {
+/// Notes that no start from this folder counts any more.
+pub fn end(disk: &dyn Disk, how: Outdated) -> Result<(), FolderError> {
+    let (name, text) = match how {
+        Outdated::Replaced(by) => (REPLACED, format!("{by}\n")),
+        Outdated::Forgetful => (FORGETFUL, String::new()),
+    };
+    let file = match disk.create(name) {
         Err(there) if there.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         made => made?,
     };
-    file.write_at(&[format!("{by}\n").as_bytes()], 0)?;
+    file.write_at(&[text.as_bytes()], 0)?;
     file.sync()?;
     Ok(disk.sync_folder("")?)
 }
 
-fn replaced(disk: &dyn Disk) -> Result<Option<u64>, FolderError> {
-    let file = match disk.open(REPLACED) {
-        Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
-    };
-    let mut bytes = [0; 32];
-    let length = file.read_at(&mut bytes, 0)?;
-    let text = String::from_utf8_lossy(&bytes[..length]);
-    // Whatever it says, that it is there counts.
-    Ok(Some(text.trim().parse().unwrap_or(0)))
+/// Whether that was noted. That the file is there counts, whatever it says.
+fn outdated(disk: &dyn Disk) -> Result<Option<Outdated>, FolderError> {
+    for name in [REPLACED, FORGETFUL] {
+        let file = match disk.open(name) {
+            Err(absent) if absent.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        let mut bytes = [0; 32];
+        let length = file.read_at(&mut bytes, 0)?;
+        let by = String::from_utf8_lossy(&bytes[..length]);
+        return Ok(Some(match name {
+            REPLACED => Outdated::Replaced(by.trim().parse().unwrap_or(0)),
+            _ => Outdated::Forgetful,
+        }));
+    }
+    Ok(None)
 }
 
 fn listed(disk: &dyn Disk, folder: &str) -> Result<Vec<String>, FolderError> {
@@ -226,15 +264,18 @@ mod tests {
     }
 
     #[test]
-    fn a_master_that_was_replaced_does_not_begin_again() {
-        let disk = fresh();
-        let home = open(&*disk, || FilesystemId(9)).expect("made");
-        made(&*disk, home).expect("written");
-        for _ in 0..2 {
-            replace(&*disk, 4711).expect("written");
-            disk.crash(dfs_host::disk::Crash::PowerAtWorst);
-            let refused = open(&*disk, || FilesystemId(8)).expect_err("refused");
-            assert!(matches!(refused, FolderError::Replaced(4711)), "{refused}");
+    fn a_master_that_was_replaced_or_set_back_does_not_begin_again() {
+        for how in [Outdated::Replaced(4711), Outdated::Forgetful] {
+            let disk = fresh();
+            let home = open(&*disk, || FilesystemId(9)).expect("made");
+            made(&*disk, home).expect("written");
+            for _ in 0..2 {
+                end(&*disk, how).expect("written");
+                disk.crash(dfs_host::disk::Crash::PowerAtWorst);
+                let refused = open(&*disk, || FilesystemId(8)).expect_err("refused");
+                let why = FolderError::from(how).to_string();
+                assert_eq!(refused.to_string(), why);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::{
         reader::{Reader, Recovered},
         space::Reserve,
     },
+    folder::Outdated,
     keepsake::Outgoing,
     lease::{Leases, Lend, Moments, Seats},
     locks::Lines,
@@ -114,8 +115,8 @@ pub struct Leader {
     pub outgoing: Outgoing,
     /// A keeper has said what it has.
     pub told: Notify,
-    /// The boot of a later master that a keeper has followed: it has taken the place of this one.
-    pub replaced: watch::Sender<Option<u64>>,
+    /// Why this master is not to go on, as a keeper tells.
+    pub outdated: watch::Sender<Option<Outdated>>,
     /// When the log was recovered from a copy, if it ever was, and how long blocks are left alone
     /// after that of which nothing is known.
     pub recovered: Option<(Recovered, Duration)>,

@@ -4,6 +4,7 @@
 use super::{
     fault::LogError,
     journal::Journal,
+    kept::Kinship,
     kept::Stretch,
     log::Log,
     machine::Tables,
@@ -22,7 +23,10 @@ use crate::{
 };
 use bytes::Bytes;
 use dfs_host::{disk::Disk, threads};
-use dfs_proto::{id::FilesystemId, log::record::Spot};
+use dfs_proto::{
+    id::FilesystemId,
+    log::{Kept, record::Spot},
+};
 use openraft::{Config, Raft, SnapshotPolicy, impls::BasicNode, raft::ClientWriteResult};
 use parking_lot::Mutex;
 use std::{
@@ -221,11 +225,13 @@ impl Group {
         self.reader.clone()
     }
 
-    /// Whether a copy of the log that ends with a record at `at`, which has this checksum, goes on
-    /// with what is still here.
-    pub fn continues(&self, at: Spot, chain: u32) -> Result<bool, GroupError> {
-        let continues = self.journal.with(|log| log.continues(at, chain));
-        continues.map_err(stopped)
+    /// What a copy of a log is to this one.
+    pub fn kinship(&self, copy: &Kept) -> Result<Kinship, GroupError> {
+        let Kept {
+            end, chain, index, ..
+        } = *copy;
+        let kinship = self.journal.with(|log| log.kinship(end, chain, index));
+        kinship.map_err(stopped)
     }
 
     /// At most `most` bytes of the synced log from `from` on, and where they are; `None` if there are

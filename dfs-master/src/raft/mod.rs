@@ -23,4 +23,4 @@ mod log_tests;
 
 pub use fault::LogError;
 pub use group::{Answered, Group, GroupError, Opening};
-pub use kept::{Copied, place_segment, rebuild};
+pub use kept::{Copied, Kinship, place_segment, rebuild};

@@ -1,6 +1,12 @@
 //! What keepers and backups are sent.
 
-use crate::{cluster::wants_snapshot, engine::leader::Leader, keepsake::Whom, raft::GroupError};
+use crate::{
+    cluster::wants_snapshot,
+    engine::leader::Leader,
+    folder::Outdated,
+    keepsake::Whom,
+    raft::{GroupError, Kinship},
+};
 use dfs_proto::{
     error::FsError,
     id::MinionId,
@@ -37,9 +43,20 @@ pub(super) async fn keep(leader: &Leader, keep: Keep) -> Result<Keeping, FsError
         .map(|have| have.epoch)
         .filter(|epoch| *epoch > leader.ids.boot())
     {
-        leader.replaced.send_replace(Some(later));
+        leader
+            .outdated
+            .send_replace(Some(Outdated::Replaced(later)));
         return Err(FsError::Unavailable(
             "a later master has taken its place".to_owned(),
+        ));
+    }
+    if let Some(have) = have
+        && has_forgotten(leader, &have)?
+    {
+        tracing::error!(%minion, "a keeper has more of the log than this master: it was set back");
+        leader.outdated.send_replace(Some(Outdated::Forgetful));
+        return Err(FsError::Unavailable(
+            "this master has lost a part of its log".to_owned(),
         ));
     }
     let (chosen, suffice) = {
@@ -68,6 +85,14 @@ pub(super) async fn keep(leader: &Leader, keep: Keep) -> Result<Keeping, FsError
     }
 }
 
+/// Whether a keeper has of the log what is not in it any more, though only what is synced is copied.
+/// One that was made of another copy lacks what that had not.
+fn has_forgotten(leader: &Leader, have: &Kept) -> Result<bool, FsError> {
+    let since = leader.recovered.map_or(0, |(recovered, _)| recovered.boot);
+    let kinship = leader.group.kinship(have);
+    Ok(kinship.map_err(stopped)? == Kinship::Stranger && have.epoch >= since)
+}
+
 async fn next(
     leader: &Leader,
     minion: MinionId,
@@ -76,7 +101,7 @@ async fn next(
     let epoch = leader.ids.boot();
     let group = &leader.group;
     let usable = match have.filter(|have| have.epoch <= epoch) {
-        Some(have) => group.continues(have.end, have.chain).map_err(stopped)?,
+        Some(have) => group.kinship(&have).map_err(stopped)? == Kinship::GoesOn,
         None => false,
     };
     let (from, anew) = match have.filter(|_| usable) {

@@ -4,4 +4,5 @@ mod rebuild;
 mod stretch;
 
 pub use rebuild::{Copied, place_segment, rebuild};
+pub use stretch::Kinship;
 pub(crate) use stretch::Stretch;

@@ -23,6 +23,17 @@ pub(crate) struct Stretch {
     pub(crate) file: Arc<dyn DiskFile>,
 }
 
+/// What a copy that ends with a certain record is of this log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kinship {
+    /// It goes on with what is still here.
+    GoesOn,
+    /// It may be older than all that is still here.
+    Older,
+    /// It has what is not here, though only what is synced is copied.
+    Stranger,
+}
+
 impl Log {
     fn segment(&self, sequence: u32) -> Option<&Segment> {
         let oldest = self.segments.front()?.sequence;
@@ -52,34 +63,60 @@ impl Log {
         first.map_or(newest.sequence, |entry| entry.at.segment)
     }
 
-    /// Whether a record that ends at `at` with this checksum belongs to this log, and what follows it
-    /// is still there.
-    pub(crate) fn continues(&self, at: Spot, chain: u32) -> Result<bool, LogError> {
+    /// What a copy of a log is to this one that ends with a record at `at` with this checksum, and has the
+    /// entries up to `index`.
+    pub(crate) fn kinship(&self, at: Spot, chain: u32, index: u64) -> Result<Kinship, LogError> {
+        let oldest = self.segments.front().map_or(0, |oldest| oldest.sequence);
+        if at.segment < oldest || at.offset < SEGMENT_HEADER_BYTES {
+            // What is not here any more was purged. A log that ended before its tables begins anew after
+            // them, and lacks what followed.
+            let purged = self.purged().map_or(0, |purged| purged.index);
+            return Ok(match index > purged {
+                true => Kinship::Stranger,
+                false => Kinship::Older,
+            });
+        }
         let Some(segment) = self.segment(at.segment) else {
-            return Ok(false);
+            return Ok(Kinship::Stranger);
         };
         let end = self.synced_end(segment);
-        if at.offset < SEGMENT_HEADER_BYTES || at.offset > end {
-            return Ok(false);
+        if at.offset > end {
+            return Ok(match at.offset > segment.end.unwrap_or(self.tail) {
+                true => Kinship::Stranger,
+                false => Kinship::Older,
+            });
         }
+        let same = self.checksum_before(segment, at, end)? == Some(chain);
+        Ok(match same {
+            true => Kinship::GoesOn,
+            false => Kinship::Stranger,
+        })
+    }
+
+    /// The checksum of the record that ends at `at` in a segment that is synced up to `end`, if one does.
+    fn checksum_before(
+        &self,
+        segment: &Segment,
+        at: Spot,
+        end: u32,
+    ) -> Result<Option<u32>, LogError> {
         let next = self.segment(at.segment + 1);
         // The checksum stands in what follows: the next record, or the next segment.
         let (file, offset) = match next {
             Some(next) if at.offset == end => (next, 0),
-            _ if at.offset == self.tail && next.is_none() => return Ok(chain == self.chain),
+            _ if at.offset == self.tail && next.is_none() => return Ok(Some(self.chain)),
             _ => (segment, u64::from(at.offset)),
         };
         let mut head = [0; 64];
         let name = segment_name(file.sequence);
         let read = file.file.read_at(&mut head, offset);
         read.map_err(|source| LogError::io("read", &name, source))?;
-        let before = match offset {
+        Ok(match offset {
             0 => SegmentHeader::decode(&head).map(|(header, _)| header.before),
             _ => Some(u32::from_le_bytes(
                 head[8..12].try_into().expect("four bytes"),
             )),
-        };
-        Ok(before == Some(chain))
+        })
     }
 
     /// Makes all segments durable, whoever wrote them.
@@ -156,9 +193,15 @@ mod tests {
         segments: Vec<(u32, Vec<u8>)>,
         end: Spot,
         chain: u32,
+        index: u64,
     }
 
     impl Keeper {
+        fn kinship(&self, log: &Log) -> Kinship {
+            let kinship = log.kinship(self.end, self.chain, self.index);
+            kinship.expect("reads")
+        }
+
         fn follow(&mut self, log: &Log) {
             while let Some(stretch) = log.stretch(self.end) {
                 let mut bytes = vec![0; usize::try_from(stretch.bytes).expect("32 bits")];
@@ -175,6 +218,7 @@ mod tests {
                 while let Some(found) = read_record(records, stretch.at.segment) {
                     assert_eq!(found.header.before, self.chain);
                     self.chain = found.crc;
+                    self.index = found.header.place.index;
                     let whole = dfs_proto::log::record::record_bytes(found.payload.len());
                     records = &records[whole..];
                 }
@@ -185,8 +229,10 @@ mod tests {
                     offset: stretch.at.offset + stretch.bytes,
                     ..stretch.at
                 };
-                assert!(log.continues(self.end, self.chain).expect("reads"));
-                assert!(!log.continues(self.end, self.chain ^ 1).expect("reads"));
+                assert_eq!(self.kinship(log), Kinship::GoesOn);
+                self.chain ^= 1;
+                assert_eq!(self.kinship(log), Kinship::Stranger);
+                self.chain ^= 1;
             }
         }
     }
@@ -232,10 +278,50 @@ mod tests {
         // The new master goes on, and who has followed the old one to the same end goes on with it.
         again.append(&[entry(57)]).expect("room");
         again.sync().expect("syncs");
-        assert!(again.continues(keeper.end, keeper.chain).expect("reads"));
+        assert_eq!(keeper.kinship(&again), Kinship::GoesOn);
         log.sync().expect("syncs");
         keeper.follow(&log);
-        assert!(!again.continues(keeper.end, keeper.chain).expect("reads"));
+        assert_eq!(keeper.kinship(&again), Kinship::Stranger);
+    }
+
+    #[test]
+    fn a_log_that_has_forgotten_is_known_by_what_was_copied_of_it() {
+        let (disk, mut log) = log();
+        let mut keeper = Keeper {
+            end: Spot {
+                segment: 1,
+                offset: 0,
+            },
+            ..Keeper::default()
+        };
+        log.append(&[entry(1)]).expect("room");
+        log.sync().expect("syncs");
+        keeper.follow(&log);
+        let early = (keeper.end, keeper.chain, keeper.index);
+        let before = disk.open(&segment_name(1)).expect("there");
+        let mut bytes = vec![0; 4096];
+        before.read_at(&mut bytes, 0).expect("reads");
+        log.append(&[entry(2)]).expect("room");
+        log.sync().expect("syncs");
+        keeper.follow(&log);
+        drop(log);
+        // Its file as it was before, as after a snapshot of the machine was brought back.
+        before.write_at(&[&bytes], 0).expect("writes");
+        let there = Arc::clone(&disk) as Arc<dyn Disk>;
+        let mut log = Log::open(there, FILESYSTEM, 4096).expect("whole, as far as it knows");
+        assert_eq!(keeper.kinship(&log), Kinship::Stranger);
+        // Also when it has grown since.
+        let other = Stored {
+            payload: vec![b'q'; entry(2).payload.len()],
+            ..entry(2)
+        };
+        log.append(&[other, entry(3)]).expect("room");
+        log.sync().expect("syncs");
+        assert_eq!(keeper.kinship(&log), Kinship::Stranger);
+        assert_eq!(
+            log.kinship(early.0, early.1, early.2).expect("reads"),
+            Kinship::GoesOn
+        );
     }
 
     #[test]
@@ -252,6 +338,14 @@ mod tests {
         };
         fill(&mut log, 40);
         assert!(!log.has_segment(1), "nobody has it held");
+        // Who has followed that far may be older, and who has more cannot have it from here.
+        let at = Spot {
+            segment: 1,
+            offset: SEGMENT_HEADER_BYTES,
+        };
+        for (upto, kinship) in [(40, Kinship::Older), (41, Kinship::Stranger)] {
+            assert_eq!(log.kinship(at, 0, upto).expect("reads"), kinship);
+        }
         let held = log.segment_after(0);
         log.hold(held);
         fill(&mut log, 60);
