@@ -22,7 +22,11 @@ use dfs_proto::{
     session::Event,
     time::Timestamp,
 };
-use std::{cmp::Ordering, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Between two ticks.
@@ -33,6 +37,9 @@ const LATE: Duration = Duration::from_secs(2);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the bytes of a block that nothing names stay readable.
 const RECLAIM_GRACE: Duration = Duration::from_secs(10);
+/// An open block may have fewer copies than it should for so long, while there is a minion for one more: its
+/// writer may have left out one that was slow, and will try it again.
+const THIN_MAX: Duration = Duration::from_secs(20);
 /// Rows looked at in one step.
 const PAGE: usize = 1024;
 /// Steps of one kind in one tick.
@@ -52,6 +59,8 @@ pub struct Ticks {
     /// Blocks of which nothing is known are left alone.
     spares: bool,
     told_to_seal: BTreeSet<BlockId>,
+    /// Open blocks that could have more copies, and since when.
+    thin: BTreeMap<BlockId, Duration>,
     wear: wear::Round,
 }
 
@@ -124,6 +133,7 @@ impl Ticks {
         let mut found = Unsettled::default();
         let mut steps = Vec::new();
         let mut soon = BTreeSet::new();
+        let mut thin = BTreeMap::new();
         for _ in 0..STEPS_MAX {
             let page = leader.reader.unsettled(after, PAGE)?;
             let Some(last) = page.last() else { break };
@@ -137,7 +147,10 @@ impl Ticks {
                 if gone && row.state == BlockState::Open {
                     found.waiting.push(block);
                     found.fenced.push(session);
-                } else if row.state == BlockState::Open && is_better_ended(leader, block, &row) {
+                } else if row.state == BlockState::Open
+                    && (self.is_thin(leader, block, &row, &mut thin)
+                        || is_better_ended(leader, block, &row))
+                {
                     soon.insert((session, block));
                 }
                 let told = leader.measures.lock().of(block);
@@ -153,6 +166,7 @@ impl Ticks {
                 leader.seats.lock().tell(*session, Event::SealSoon(*block));
             }
         }
+        self.thin = thin;
         self.told_to_seal = soon.into_iter().map(|(_, block)| block).collect();
         found.fenced.dedup();
         *leader.unsettled.lock() = found;
@@ -164,6 +178,23 @@ impl Ticks {
             take(leader, block, step).await?;
         }
         Ok(())
+    }
+
+    /// Whether an open block has had fewer copies than it could for too long; notes since when.
+    fn is_thin(
+        &self,
+        leader: &Leader,
+        block: BlockId,
+        row: &BlockRow,
+        thin: &mut BTreeMap<BlockId, Duration>,
+    ) -> bool {
+        if !lacks_copies(leader, row) {
+            return false;
+        }
+        let now = leader.now();
+        let since = self.thin.get(&block).copied().unwrap_or(now);
+        thin.insert(block, since);
+        now.saturating_sub(since) >= THIN_MAX
     }
 }
 
@@ -182,26 +213,26 @@ fn is_better_ended(leader: &Leader, block: BlockId, row: &BlockRow) -> bool {
     is_damaged || on_shaky_minion(leader, row) || has_other_copies(leader, row)
 }
 
-/// Whether a block has more replicas than it should; or fewer, because it was placed when it wanted less,
-/// and there is a minion for one more.
+/// Whether a block has more replicas than it should; or fewer, because it was placed when it wanted less.
 fn has_other_copies(leader: &Leader, row: &BlockRow) -> bool {
+    row.replicas.len() > wanted_copies(leader, row) || row.outgrown && lacks_copies(leader, row)
+}
+
+fn wanted_copies(leader: &Leader, row: &BlockRow) -> usize {
     let usual = usize::try_from(leader.copies(None).wanted).unwrap_or(usize::MAX);
-    let roster = leader.roster.lock();
+    row.wants.copies(usual, leader.roster.lock().staying())
+}
+
+/// Whether a block has fewer replicas than it should, and there is a minion for one more.
+fn lacks_copies(leader: &Leader, row: &BlockRow) -> bool {
+    if row.replicas.len() >= wanted_copies(leader, row) {
+        return false;
+    }
     let room = u64::from(BLOCK_BYTES_MAX);
     let has = |minion| row.replicas.iter().any(|(of, _)| *of == minion);
     let takes = |one: &Candidate| one.liveness == Liveness::Alive && one.free >= room;
-    match row
-        .replicas
-        .len()
-        .cmp(&row.wants.copies(usual, roster.staying()))
-    {
-        Ordering::Greater => true,
-        Ordering::Equal => false,
-        Ordering::Less => {
-            let candidates = roster.candidates();
-            row.outgrown && candidates.iter().any(|one| takes(one) && !has(one.minion))
-        }
-    }
+    let candidates = leader.roster.lock().candidates();
+    candidates.iter().any(|one| takes(one) && !has(one.minion))
 }
 
 fn on_shaky_minion(leader: &Leader, row: &BlockRow) -> bool {
@@ -415,7 +446,7 @@ async fn survey(leader: &Leader) -> Result<(), FsError> {
     for _ in 0..STEPS_MAX {
         let after = leader.survey.lock().after.unwrap_or(BlockId(0));
         let page = leader.reader.blocks(after, PAGE)?;
-        let liveness: std::collections::BTreeMap<_, _> = {
+        let liveness: BTreeMap<_, _> = {
             let roster = leader.roster.lock();
             roster
                 .iter()
