@@ -31,8 +31,8 @@ pub enum LogError {
     },
     /// The log of another file system.
     #[error(
-        "{file} belongs to another file system than this data folder: put back the log that belongs \
-         here"
+        "{file} is of another file system than the file `dfs-master` of this data folder: one of the two \
+         does not belong here, or is damaged; put back the one that does"
     )]
     Foreign {
         /// Which file of the data folder.

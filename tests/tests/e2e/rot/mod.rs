@@ -1,5 +1,7 @@
 //! Damage on a minion's disk: no wrong byte is ever returned, and it is reported.
 
+mod damage;
+
 use dfs_tests::{
     cluster::{Cluster, Shape},
     pattern, shell, wait,
