@@ -83,9 +83,10 @@ fn churn(folder: &Path, seed: u64, operations: u64) {
     let mut there: Vec<u64> = Vec::new();
     let path = |number: u64| folder.join(format!("{seed}-{number}"));
     for number in 0..operations / 2 {
-        let bytes = match random.random_range(0..16) {
+        // As many as mail, builds and caches have: what is large is not what wears names out.
+        let bytes = match random.random_range(0..256) {
             0 => random.random_range(100_000..400_000),
-            1..4 => random.random_range(5_000..50_000),
+            1..32 => random.random_range(5_000..50_000),
             _ => random.random_range(0..4_096),
         };
         fs::write(path(number), vec![7; bytes]).expect("is written");
@@ -109,9 +110,12 @@ fn files_that_come_and_go_leave_nothing_behind() {
     let folders: Vec<_> = cluster
         .mounts
         .iter()
-        .map(|mount| mount.path().join("churn"))
+        .enumerate()
+        .map(|(n, mount)| mount.path().join(format!("churn-{n}")))
         .collect();
-    fs::create_dir(&folders[0]).expect("made");
+    for folder in &folders {
+        fs::create_dir(folder).expect("made");
+    }
     // Each third does the same: what grows with what was done and not with what is there shows.
     let operations: u64 = if long() { 10_000_000 } else { 3_000 };
     let mut seen: Vec<Vec<(String, u64)>> = Vec::new();
