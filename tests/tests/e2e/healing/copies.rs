@@ -1,14 +1,18 @@
 //! Minions that die for good, come back, or have damaged blocks: every block gets its copies again.
 
 use super::{FILE, HEALED, cluster, fill, load, verify, wait_even};
-use dfs_proto::service::{Healing, MinionStatus, Status};
+use dfs_proto::{
+    minion::Liveness,
+    service::{Healing, MinionStatus, Status},
+};
 use dfs_tests::{
     cluster::Cluster,
     pattern, shell,
     wait::{self, Stopwatch},
 };
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -85,6 +89,30 @@ fn a_minion_that_comes_back_leaves_no_copy_too_many() {
     for (seed, path) in left {
         pattern::verify(path, seed, FILE).expect("every byte is right");
     }
+    cluster.end();
+}
+
+#[test]
+fn a_block_that_is_held_open_gets_the_copy_that_it_could_not_have() {
+    let mut cluster = cluster(3, 3);
+    cluster.minions[1].kill();
+    wait::until(HEALED, "a silent minion is noticed", || {
+        let status = cluster.status();
+        let mut minions = status.minions.iter();
+        minions.any(|minion| minion.liveness != Liveness::Alive)
+    });
+    let path = cluster.path().join("file");
+    let half = vec![7; 1 << 20];
+    let mut file = File::create(&path).expect("is made");
+    file.write_all(&half).expect("two copies are enough");
+    file.sync_all().expect("is synced");
+    cluster.start_minion(1);
+    // Its writer holds it open, and does nothing.
+    wait_healed(&cluster, 0);
+    file.write_all(&half).expect("is written");
+    file.sync_all().expect("is synced");
+    shell::drop_caches();
+    assert!(fs::read(&path).expect("is read") == vec![7; 2 << 20]);
     cluster.end();
 }
 
