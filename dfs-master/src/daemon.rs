@@ -356,6 +356,7 @@ fn assemble(
         damaged: Default::default(),
         punches: Default::default(),
         rewrites: Default::default(),
+        ending: parking_lot::Mutex::default(),
         keepers: parking_lot::Mutex::new(Keepers::of(now)),
         outgoing: Outgoing::of(boot),
         told: Default::default(),

@@ -109,6 +109,8 @@ pub struct Leader {
     pub reserve: Mutex<Reserve>,
     /// Replicas that are known to be damaged.
     pub damaged: Mutex<BTreeSet<(BlockId, MinionId)>>,
+    /// Open blocks that are to be ended soon, since the last tick.
+    pub ending: Mutex<BTreeSet<BlockId>>,
     /// Who keeps a copy of this master.
     pub keepers: Mutex<Keepers>,
     /// Snapshots on their way to them, and into backups.

@@ -134,6 +134,7 @@ impl Ticks {
         let mut steps = Vec::new();
         let mut soon = BTreeSet::new();
         let mut thin = BTreeMap::new();
+        let ending = std::mem::take(&mut *leader.ending.lock());
         for _ in 0..STEPS_MAX {
             let page = leader.reader.unsettled(after, PAGE)?;
             let Some(last) = page.last() else { break };
@@ -149,6 +150,7 @@ impl Ticks {
                     found.fenced.push(session);
                 } else if row.state == BlockState::Open
                     && (self.is_thin(leader, block, &row, &mut thin)
+                        || ending.contains(&block)
                         || is_better_ended(leader, block, &row))
                 {
                     soon.insert((session, block));

@@ -16,6 +16,8 @@ pub enum Remedy {
     Order(Task),
     /// It has missed orders to give up dead bytes, and is to carry out the last.
     Punch,
+    /// Its writer is to end the block soon: then it is known what each replica is worth.
+    End,
 }
 
 /// What is to be done about a replica that a minion has.
@@ -42,6 +44,8 @@ pub fn remedy(minion: MinionId, held: &ReplicaState, row: Option<&BlockRow>) -> 
         BlockState::Reclaiming => Remedy::Order(Task::Drop {
             placement: row.placement,
         }),
+        // It has lost what it had on its disk, or was asked before the last sync.
+        BlockState::Open if held.length < row.synced => Remedy::End,
         BlockState::Open => Remedy::Nothing,
         BlockState::Sealed(length) if held.length < length => match health {
             ReplicaHealth::Whole => Remedy::Tell(ReplicaNews::Worthless),
@@ -194,6 +198,17 @@ mod tests {
             ..held(100, true)
         };
         assert_eq!(stranger(&damaged, sealed(Whole)), drop(3));
+    }
+
+    #[test]
+    fn an_open_replica_that_lost_what_was_synced_has_the_block_ended() {
+        for (synced, expected) in [(5, Remedy::Nothing), (6, Remedy::End)] {
+            let row = BlockRow {
+                synced,
+                ..row(BlockState::Open, ReplicaHealth::Writing)
+            };
+            assert_eq!(remedy(US, &held(5, false), Some(&row)), expected);
+        }
     }
 
     #[test]

@@ -146,6 +146,9 @@ impl ControlService {
                     desk.issue(minion, block, task);
                 }
             }
+            Remedy::End => {
+                self.leader.ending.lock().insert(block);
+            }
             Remedy::Punch => {
                 // What is decided and has not waited for readers yet is ordered in its time.
                 let holes = self.leader.reader.holes(block)?;

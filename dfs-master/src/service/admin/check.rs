@@ -126,6 +126,8 @@ pub(super) async fn heal(leader: &Arc<Leader>, bad: Vec<BadReplica>) -> Result<(
         if damaged {
             tracing::warn!(%block, %minion, "a check found a damaged replica: {why}");
             leader.note_damaged(block, minion);
+        } else if row.state == BlockState::Open {
+            leader.ending.lock().insert(block);
         } else if !leader.desk.lock().waits(minion, block) {
             tracing::warn!(%block, %minion, "a check missed a replica: {why}");
             control.act_on(minion, block, missing(minion, &row), &mut news)?;
