@@ -137,6 +137,28 @@ async fn a_session_that_does_not_renew_is_fenced_and_a_late_tick_forgives() {
 }
 
 #[tokio::test]
+async fn a_session_that_nobody_watches_over_ends() {
+    let world = World::new();
+    let leader = world.lead().await;
+    let service = MasterService {
+        leader: Arc::clone(&leader),
+    };
+    let (broken, lively) = (open(&service).await, open(&service).await);
+    let open_sessions = || {
+        let rows = leader.reader.sessions(SessionId(0), 10).expect("reads");
+        let open = rows.into_iter().filter(|(_, row)| !row.ended);
+        open.map(|(session, _)| session).collect::<Vec<_>>()
+    };
+    // As if its end had been begun, and its caller had hung up before it was logged.
+    leader.seats.lock().end(broken);
+    let mut ticks = Ticks::default();
+    ticks.tick(&leader).await.expect("ticked");
+    assert_eq!(open_sessions(), [broken, lively], "it may be about to open");
+    ticks.tick(&leader).await.expect("ticked");
+    assert_eq!(open_sessions(), [lively]);
+}
+
+#[tokio::test]
 async fn a_full_disk_turns_read_only_deletes_work_and_it_comes_back() {
     let world = World::new();
     let leader = world.lead().await;

@@ -59,6 +59,8 @@ pub struct Ticks {
     /// Blocks of which nothing is known are left alone.
     spares: bool,
     told_to_seal: BTreeSet<BlockId>,
+    /// Sessions that were open at the last tick, and nobody watched over.
+    unwatched: BTreeSet<SessionId>,
     /// Open blocks that could have more copies, and since when.
     thin: BTreeMap<BlockId, Duration>,
     wear: wear::Round,
@@ -98,6 +100,7 @@ impl Ticks {
         keepers(leader, now)?;
         self.grace_ends(leader);
         expire(leader, now).await?;
+        self.end_unwatched(leader).await?;
         sweep_leases(leader, now);
         leader.lines.lock().lapse(now);
         self.settle(leader).await?;
@@ -178,6 +181,33 @@ impl Ticks {
         }
         for (block, step) in steps {
             take(leader, block, step).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends sessions that are open and that nobody watches over: that is what an opening leaves whose
+    /// caller hung up, and an end that was not logged. One that is just being opened is not among them at
+    /// the next tick.
+    async fn end_unwatched(&mut self, leader: &Leader) -> Result<(), FsError> {
+        let before = std::mem::take(&mut self.unwatched);
+        let open = leader.reader.totals()?.sessions;
+        if usize::try_from(open).is_ok_and(|open| open <= leader.seats.lock().len()) {
+            return Ok(());
+        }
+        let mut after = SessionId(0);
+        loop {
+            let page = leader.reader.sessions(after, PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            let open = page.iter().filter(|(_, row)| !row.ended);
+            let seats = leader.seats.lock();
+            let unwatched = open.filter(|(session, _)| !seats.is_open(*session));
+            self.unwatched
+                .extend(unwatched.map(|(session, _)| *session));
+        }
+        for session in before.intersection(&self.unwatched) {
+            tracing::info!(%session, "nobody watches over the session: it ends");
+            leader.end_session(*session).await?;
         }
         Ok(())
     }

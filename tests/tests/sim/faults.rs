@@ -250,9 +250,23 @@ impl Faults {
         };
         if len > 0 {
             let (at, bit) = (below(len) as u64, 1 << below(8));
+            if !self.is_elsewhere(&name, at) {
+                return;
+            }
             let flipped = disk.flip(&name, at, bit);
             tracing::info!(target: "sim", name, at, ?flipped, "a bit has flipped");
         }
+    }
+
+    /// Whether another minion has a file up to there. What the victim alone has after a power cut was
+    /// promised to nobody, and what nobody else has cannot be healed.
+    fn is_elsewhere(&self, name: &str, at: u64) -> bool {
+        let others = self.world.machines.iter();
+        let mut others = others.filter(|m| m.place != self.victim);
+        others.any(|other| {
+            let len = other.disk.open(name).and_then(|file| file.len());
+            len.is_ok_and(|len| len > at)
+        })
     }
 
     fn break_disk(&mut self) {
