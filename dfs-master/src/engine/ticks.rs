@@ -12,6 +12,7 @@ use crate::{
         command::{Act, Outcome, ReplicaNews},
         reader::{BlockRow, BlockState, ReplicaHealth, is_due},
     },
+    lease::TERM,
     repair::{Settling, next},
 };
 use dfs_proto::{
@@ -59,8 +60,8 @@ pub struct Ticks {
     /// Blocks of which nothing is known are left alone.
     spares: bool,
     told_to_seal: BTreeSet<BlockId>,
-    /// Sessions that were open at the last tick, and nobody watched over.
-    unwatched: BTreeSet<SessionId>,
+    /// Sessions that are open, and nobody watches over, and since when.
+    unwatched: BTreeMap<SessionId, Duration>,
     /// Open blocks that could have more copies, and since when.
     thin: BTreeMap<BlockId, Duration>,
     wear: wear::Round,
@@ -100,7 +101,7 @@ impl Ticks {
         keepers(leader, now)?;
         self.grace_ends(leader);
         expire(leader, now).await?;
-        self.end_unwatched(leader).await?;
+        self.end_unwatched(leader, now).await?;
         sweep_leases(leader, now);
         leader.lines.lock().lapse(now);
         self.settle(leader).await?;
@@ -137,7 +138,7 @@ impl Ticks {
         let mut steps = Vec::new();
         let mut soon = BTreeSet::new();
         let mut thin = BTreeMap::new();
-        let ending = std::mem::take(&mut *leader.ending.lock());
+        let ending = leader.ending.lock().clone();
         for _ in 0..STEPS_MAX {
             let page = leader.reader.unsettled(after, PAGE)?;
             let Some(last) = page.last() else { break };
@@ -172,6 +173,7 @@ impl Ticks {
             }
         }
         self.thin = thin;
+        leader.ending.lock().retain(|block| !ending.contains(block));
         self.told_to_seal = soon.into_iter().map(|(_, block)| block).collect();
         found.fenced.dedup();
         *leader.unsettled.lock() = found;
@@ -185,10 +187,10 @@ impl Ticks {
         Ok(())
     }
 
-    /// Ends sessions that are open and that nobody watches over: that is what an opening leaves whose
-    /// caller hung up, and an end that was not logged. One that is just being opened is not among them at
-    /// the next tick.
-    async fn end_unwatched(&mut self, leader: &Leader) -> Result<(), FsError> {
+    /// Ends sessions that are open and that nobody has watched over for a term: that is what an opening
+    /// leaves whose caller hung up, and an end that was not logged. One that is just being opened waits
+    /// for the log, however long that takes to sync.
+    async fn end_unwatched(&mut self, leader: &Leader, now: Duration) -> Result<(), FsError> {
         let before = std::mem::take(&mut self.unwatched);
         let open = leader.reader.totals()?.sessions;
         if usize::try_from(open).is_ok_and(|open| open <= leader.seats.lock().len()) {
@@ -202,12 +204,15 @@ impl Ticks {
             let open = page.iter().filter(|(_, row)| !row.ended);
             let seats = leader.seats.lock();
             let unwatched = open.filter(|(session, _)| !seats.is_open(*session));
+            let since = |session| before.get(session).copied().unwrap_or(now);
             self.unwatched
-                .extend(unwatched.map(|(session, _)| *session));
+                .extend(unwatched.map(|(session, _)| (*session, since(session))));
         }
-        for session in before.intersection(&self.unwatched) {
+        let late = self.unwatched.iter();
+        let late = late.filter(|(_, since)| now.saturating_sub(**since) > TERM);
+        for session in late.map(|(session, _)| *session).collect::<Vec<_>>() {
             tracing::info!(%session, "nobody watches over the session: it ends");
-            leader.end_session(*session).await?;
+            leader.end_session(session).await?;
         }
         Ok(())
     }

@@ -210,9 +210,16 @@ fn short(row: &BlockRow, wanted: Wanted, minions: &[Carer], kept: &Kept<'_>) -> 
         (host, rack, Reverse(one.free), one.minion)
     });
     if to.is_empty() {
-        // Remains make room for a copy one after the other, as long as there is one to copy: the others
-        // may have what is damaged there.
-        if let Some(first) = kept.remains.first().filter(|_| left > 0) {
+        // Remains make room for a copy one after the other, where there is one to copy, and room then: the
+        // others may have what is damaged there.
+        let room = wanted
+            .room
+            .saturating_sub(u64::from(row.sealed().unwrap_or(0)));
+        let helps = |remains: &&MinionId| {
+            let mut minions = minions.iter();
+            left > 0 && minions.any(|one| one.minion == **remains && one.may_take(room))
+        };
+        if let Some(first) = kept.remains.iter().find(helps) {
             return Care::Remove(vec![*first]);
         }
         // It makes room for a good one in its place, as long as there is one to copy.

@@ -280,6 +280,12 @@ fn what_is_lost_is_a_source_until_there_are_enough() {
     // Where they are in the way, one goes, and the others help to copy; but none goes for nothing.
     let step = care(&row, wanted(3), &all[..3], SOUND);
     assert_eq!(step, Care::Remove(numbers(&[2])));
+    let mut full = all[..3].to_vec();
+    full[1].free = ROOM - 11;
+    let step = care(&row, wanted(3), &full, SOUND);
+    assert_eq!(step, Care::Remove(numbers(&[3])), "that makes room");
+    full[2].leaves = true;
+    assert_eq!(care(&row, wanted(2), &full[..], SOUND), Care::Nothing);
     assert_eq!(care(&row, wanted(3), &all[..3], bad), Care::Nothing);
 }
 

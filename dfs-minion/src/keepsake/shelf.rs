@@ -116,7 +116,7 @@ impl Shelf {
                 at,
                 bytes,
             } => {
-                if let Some(by) = state.replaced(epoch)? {
+                if let Some(by) = state.replaced(epoch, anew)? {
                     return Ok(Taken::Replaced { by });
                 }
                 let Some(drive) = self.room(&mut state, bytes.0.len() as u64) else {
@@ -133,7 +133,7 @@ impl Shelf {
     }
 
     fn take_part(&self, state: &mut State, epoch: u64, part: &SnapshotPart) -> io::Result<Taken> {
-        if let Some(by) = state.replaced(epoch)? {
+        if let Some(by) = state.replaced(epoch, false)? {
             return Ok(Taken::Replaced { by });
         }
         if self.room(state, part.bytes.0.len() as u64).is_none() {
@@ -206,12 +206,16 @@ impl Shelf {
 const LOG_MORE: usize = 128 << 10;
 
 impl State {
-    /// The boot of the later master that replaced the one that speaks, if one did.
-    fn replaced(&mut self, epoch: u64) -> io::Result<Option<u64>> {
+    /// The boot of the later master that replaced the one that speaks, if one did. Of one whose log is
+    /// begun `anew` nothing is noted with what is here of another: it is not of its log.
+    fn replaced(&mut self, epoch: u64, anew: bool) -> io::Result<Option<u64>> {
         let Some(copy) = &mut self.copy else {
             return Ok(None);
         };
-        let follows = copy.follows(epoch)?;
+        let follows = match anew {
+            true => copy.epoch() <= epoch,
+            false => copy.follows(epoch)?,
+        };
         Ok((!follows).then(|| copy.epoch()))
     }
 
@@ -230,5 +234,29 @@ impl State {
                 Ok(Taken::Here { more: false })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_host::disk::{Disk, SimulatedDisk};
+
+    #[test]
+    fn a_keepsake_is_of_the_master_whose_log_it_has() {
+        let disk = SimulatedDisk::new(1, 1 << 20) as Arc<dyn Disk>;
+        let copy = Copy::begin(disk, FilesystemId(7), 3).expect("room");
+        let mut state = State {
+            copy: Some(copy),
+            drive: None,
+            heard: Instant::now(),
+        };
+        let epoch = |state: &State| state.copy.as_ref().expect("there").epoch();
+        // It may be that there is no room to begin with.
+        assert_eq!(state.replaced(5, true).expect("the disk works"), None);
+        assert_eq!(epoch(&state), 3);
+        assert_eq!(state.replaced(2, true).expect("the disk works"), Some(3));
+        assert_eq!(state.replaced(5, false).expect("the disk works"), None);
+        assert_eq!(epoch(&state), 5);
     }
 }

@@ -96,7 +96,7 @@ impl Found {
         }
         if !remove.is_empty() {
             leader.settled().await;
-            let gone = order_removal(leader, remove);
+            let gone = order_removal(leader, remove)?;
             if !gone.is_empty() {
                 leader.act(Act::Replicas(gone)).await?;
             }
@@ -105,23 +105,29 @@ impl Found {
     }
 }
 
-/// Orders remains to be removed; answers those whose minion was removed, which are gone.
+/// Orders remains to be removed; answers those whose minion was removed, which are gone. What counts
+/// again meanwhile stays, and what is just looked at.
 fn order_removal(
     leader: &Leader,
     remove: Vec<(BlockId, Vec<MinionId>, u32)>,
-) -> Vec<(BlockId, MinionId, ReplicaNews)> {
-    let roster = leader.roster.lock();
-    let mut desk = leader.desk.lock();
+) -> Result<Vec<(BlockId, MinionId, ReplicaNews)>, FsError> {
     let mut gone = Vec::new();
     for (block, minions, placement) in remove {
+        let row = leader.reader.block(block)?;
+        if row.is_none_or(|row| row.placement != placement) {
+            continue;
+        }
+        let roster = leader.roster.lock();
+        let mut desk = leader.desk.lock();
         for minion in minions {
             match roster.get(minion) {
+                Some(_) if desk.copies(minion, block) => {}
                 Some(_) => desk.issue(minion, block, Task::Drop { placement }),
                 None => gone.push((block, minion, ReplicaNews::Dropped { placement })),
             }
         }
     }
-    gone
+    Ok(gone)
 }
 
 /// Orders copies of the most endangered blocks from minions that have time.
