@@ -62,7 +62,8 @@ pub enum FolderError {
          the folder, its disk or the machine was set back to an earlier state, or has lost what it had \
          acknowledged. Start nothing with it: move it away, and have another made of what the minions \
          keep, with `dfs-master recover --from`. Only if the whole file system is to be as it was \
-         earlier, remove the file `forgetful` in it and the folder keepsake/ of each minion"
+         earlier, remove the file `forgetful` in it and the folder keepsake/ of each minion, also of \
+         those that are off"
     )]
     Forgetful,
     /// Not ours.
