@@ -247,7 +247,7 @@ const OF_MINIONS: [Kind; 6] = [
     },
 ];
 
-const OF_THE_MASTER: [Kind; 5] = [
+const OF_THE_MASTER: [Kind; 4] = [
     Kind {
         name: "marker",
         is: |name| name == "dfs-master",
@@ -261,11 +261,6 @@ const OF_THE_MASTER: [Kind; 5] = [
     Kind {
         name: "segment",
         is: |name| name.starts_with("log/") && name.ends_with(".seg"),
-        word: "log",
-    },
-    Kind {
-        name: "spare segment",
-        is: |name| name == "log/spare",
         word: "log",
     },
     Kind {
