@@ -68,7 +68,8 @@ fn of_refusal(refusal: &FsError) -> Errno {
         | FsError::WrongFilesystem { .. }
         | FsError::UnknownMinion(_)
         | FsError::Unavailable(_)
-        | FsError::Damaged(_) => Errno::EIO,
+        | FsError::Damaged(_)
+        | FsError::Contradictory(_) => Errno::EIO,
     }
 }
 
@@ -146,6 +147,7 @@ mod tests {
             (FsError::UnknownMinion(MinionId(1)), libc::EIO),
             (FsError::Unavailable(String::new()), libc::EIO),
             (FsError::Damaged(String::new()), libc::EIO),
+            (FsError::Contradictory(String::new()), libc::EIO),
         ];
         for (refusal, errno) in table {
             assert_eq!(

@@ -158,6 +158,11 @@ pub enum FsError {
     /// Only a directory has a default access-control list.
     #[error("only a directory has a default access-control list")]
     NoDefaultAcl,
+    /// Rows of the master's tables do not fit each other, and what was asked needs them; says which.
+    #[error(
+        "the master's tables contradict themselves: {0}; `dfs check --repair` mends what can be"
+    )]
+    Contradictory(String),
 }
 
 /// Why a minion did not do what it was asked.

@@ -148,13 +148,13 @@ pub fn remove(
     let mut removed = Vec::new();
     for extent in old {
         erase(txn, map, &extent);
-        row.extents -= 1;
+        row.extents = row.extents.saturating_sub(1);
         for rest in extent.without(range).iter().flatten() {
             write(txn, map, rest);
             row.extents += 1;
         }
         if let Some(part) = extent.clip(range) {
-            row.stored -= u64::from(part.len);
+            row.stored = row.stored.saturating_sub(u64::from(part.len));
             removed.push(part);
         }
     }
@@ -176,7 +176,7 @@ pub fn insert(
             && left.continues_with(&whole)
         {
             erase(txn, map, &left);
-            row.extents -= 1;
+            row.extents = row.extents.saturating_sub(1);
             whole = Extent {
                 len: left.len + whole.len,
                 ..left
@@ -187,7 +187,7 @@ pub fn insert(
             let right = right.at(end);
             if whole.continues_with(&right) {
                 erase(txn, map, &right);
-                row.extents -= 1;
+                row.extents = row.extents.saturating_sub(1);
                 whole.len += right.len;
             }
         }
@@ -229,7 +229,7 @@ pub fn locate(
     blocks.dedup();
     for block in blocks {
         let row = read.row::<BlockRow>(block)?.ok_or_else(|| {
-            FsError::Damaged(format!(
+            FsError::Contradictory(format!(
                 "inode {inode} names block {block}, which is not known"
             ))
         })?;

@@ -11,7 +11,7 @@ use dfs_proto::{error::FsError, extent::INLINE_BYTES_MAX, id::InodeId};
 pub fn read(read: &impl Rows, inode: InodeId) -> Result<Bytes, FsError> {
     match read.row::<InlineRow>(inode)? {
         Some(InlineRow(bytes)) => Ok(bytes),
-        None => Err(FsError::Damaged(format!(
+        None => Err(FsError::Contradictory(format!(
             "inode {inode} has lost its inline bytes"
         ))),
     }

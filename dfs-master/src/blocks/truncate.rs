@@ -154,7 +154,7 @@ pub fn drop_privileges(
     }
     if row.xattrs > 0 && txn.has::<XattrRow>((inode, CAPABILITY))? {
         txn.delete::<XattrRow>((inode, CAPABILITY));
-        row.xattrs -= 1;
+        row.xattrs = row.xattrs.saturating_sub(1);
     }
     Ok(())
 }

@@ -80,7 +80,8 @@ impl Machine {
         outcomes.map_err(|damage| Damage::Content(damage.to_string()))
     }
 
-    /// Only damage is an error here; what is refused is an outcome.
+    /// Only damage is an error here; what is refused is an outcome, rows that contradict each other too:
+    /// each master and each replay refuses the same.
     fn apply_one(&self, index: u64, command: &Command) -> Result<Outcome, FsError> {
         let now = command.now;
         self.tables.transact(|txn| {

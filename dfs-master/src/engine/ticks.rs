@@ -65,6 +65,8 @@ pub struct Ticks {
     /// Open blocks that could have more copies, and since when.
     thin: BTreeMap<BlockId, Duration>,
     wear: wear::Round,
+    /// Parts that failed the last time, and why.
+    failing: BTreeMap<&'static str, FsError>,
 }
 
 /// Ticks until `shutdown`.
@@ -75,17 +77,15 @@ pub async fn run(leader: Arc<Leader>, shutdown: CancellationToken) {
     let ticking = async {
         loop {
             interval.tick().await;
-            if let Err(error) = ticks.tick(&leader).await {
-                tracing::warn!("a part of the master's housekeeping did not succeed: {error}");
-            }
+            ticks.tick(&leader).await;
         }
     };
     shutdown.run_until_cancelled(ticking).await;
 }
 
 impl Ticks {
-    /// One tick.
-    pub async fn tick(&mut self, leader: &Leader) -> Result<(), FsError> {
+    /// One tick. A part that fails is told of and tried again with the next; the others go on.
+    pub async fn tick(&mut self, leader: &Leader) {
         let now = leader.now();
         let late = now
             .saturating_sub(self.last.unwrap_or(now))
@@ -96,27 +96,42 @@ impl Ticks {
             leader.roster.lock().forgive(late);
             leader.seats.lock().renew_all(now);
         }
-        watch_disk(leader)?;
+        self.note("the watch over its disk", watch_disk(leader));
         judge(leader, now);
-        keepers(leader, now)?;
+        self.note("the choice of keepers", keepers(leader, now));
         self.grace_ends(leader);
-        expire(leader, now).await?;
-        self.end_unwatched(leader, now).await?;
+        self.note("the end of sessions", expire(leader, now).await);
+        let unwatched = self.end_unwatched(leader, now).await;
+        self.note("the end of sessions that nobody watches over", unwatched);
         sweep_leases(leader, now);
         leader.lines.lock().lapse(now);
-        self.settle(leader).await?;
-        reclaim(leader).await?;
-        count(leader).await?;
-        rewrite::go_on(leader).await?;
-        self.wear.step(leader).await?;
-        survey(leader).await?;
-        heal::go_on(leader).await?;
+        let settled = self.settle(leader).await;
+        self.note("the end of blocks", settled);
+        self.note("reclaiming", reclaim(leader).await);
+        self.note("counting", count(leader).await);
+        self.note("rewriting", rewrite::go_on(leader).await);
+        let looked_for = self.wear.step(leader).await;
+        self.note("the search for worn blocks", looked_for);
+        self.note("the survey of blocks", survey(leader).await);
+        self.note("healing", heal::go_on(leader).await);
         if now.saturating_sub(self.checkpointed) >= CHECKPOINT_INTERVAL {
             self.checkpointed = now;
             let done = leader.group.checkpoint().await;
-            done.map_err(|error| FsError::Unavailable(error.to_string()))?;
+            let done = done.map_err(|error| FsError::Unavailable(error.to_string()));
+            self.note("the checkpoint", done);
         }
-        Ok(())
+    }
+
+    /// Says why a part of the housekeeping failed, once for each reason.
+    fn note(&mut self, part: &'static str, done: Result<(), FsError>) {
+        let Err(error) = done else {
+            self.failing.remove(part);
+            return;
+        };
+        if self.failing.get(part) != Some(&error) {
+            tracing::warn!("a part of the master's housekeeping did not succeed, {part}: {error}");
+            self.failing.insert(part, error);
+        }
     }
 
     /// When blocks of which nothing is known are not left alone any more, all minions say once more

@@ -56,7 +56,7 @@ pub fn named(
 ) -> Result<(DirentRow, InodeRow), FsError> {
     let dirent = entry(read, parent, name)?.ok_or(FsError::NotFound)?;
     let row = read.row::<InodeRow>(dirent.inode)?.ok_or_else(|| {
-        FsError::Damaged(format!(
+        FsError::Contradictory(format!(
             "directory {parent} names inode {}, which is not known",
             dirent.inode
         ))
@@ -72,8 +72,14 @@ pub fn add(
     name: &Name,
     inode: InodeId,
     kind: FileKind,
-) {
+) -> Result<(), Damage> {
     let cookie = row.next_cookie;
+    if txn.has::<ListingRow>((parent, cookie))? {
+        // It may be all that is left of another name.
+        return Err(Damage::Contradiction(format!(
+            "directory {parent} would list {name} at {cookie}, where something is listed"
+        )));
+    }
     row.next_cookie += 1;
     row.size += 1;
     txn.insert((parent, name), &DirentRow { inode, cookie });
@@ -85,6 +91,7 @@ pub fn add(
             kind,
         },
     );
+    Ok(())
 }
 
 /// Makes an entry name something else. It keeps its place in listings.

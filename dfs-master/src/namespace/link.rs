@@ -37,7 +37,7 @@ pub fn link(
     inherit(txn, &mut shift, (inode, &mut row), above.policy)?;
     shift.book(txn, Growth::Limited)?;
     row.touch(now);
-    directory::add(txn, parent, &mut above, name, inode, row.kind);
+    directory::add(txn, parent, &mut above, name, inode, row.kind)?;
     above.modify(now);
     txn.put(inode, &row);
     txn.put(parent, &above);

@@ -90,7 +90,7 @@ pub fn make(txn: &mut Txn<'_>, now: Timestamp, request: Request<'_>) -> Result<C
         open::hold(txn, request.session, inode, &mut row)?;
     }
     quota::made(txn, row.quota, row.stored)?;
-    directory::add(txn, parent, &mut above, name, inode, kind);
+    directory::add(txn, parent, &mut above, name, inode, kind)?;
     above.modify(now);
     txn.insert(inode, &row);
     txn.put(parent, &above);

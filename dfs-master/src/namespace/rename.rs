@@ -9,8 +9,9 @@ use crate::{
         border,
     },
     tables::{
+        climb::climb,
         rows::{DirentRow, InodeRow},
-        txn::{Rows, Txn},
+        txn::Txn,
     },
 };
 use dfs_proto::{
@@ -21,6 +22,7 @@ use dfs_proto::{
     name::Name,
     time::Timestamp,
 };
+use std::ops::ControlFlow;
 
 /// A name in a directory.
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +173,7 @@ fn replace(
         }
         None => {
             let kind = moved.row.kind;
-            directory::add(txn, to.parent, parents.to(), to.name, dirent.inode, kind);
+            directory::add(txn, to.parent, parents.to(), to.name, dirent.inode, kind)?;
         }
     }
     put(txn, now, from, to, &mut parents, &moved);
@@ -284,17 +286,14 @@ fn may_replace(txn: &Txn<'_>, moved: &InodeRow, target: &InodeRow) -> Result<(),
 
 /// Refuses to put directory `inode` into `place` when that is itself or below it.
 fn not_above(txn: &Txn<'_>, inode: InodeId, place: InodeId) -> Result<(), FsError> {
-    let mut at = place;
-    while at != InodeId::ROOT {
-        if at == inode {
-            return Err(FsError::Invalid(
-                "a directory cannot be moved into itself".to_owned(),
-            ));
-        }
-        let row = txn.row::<InodeRow>(at)?;
-        at = row
-            .ok_or_else(|| FsError::Damaged(format!("directory {at} is not known")))?
-            .parent;
+    let met = climb(txn, place, |at| match at == inode {
+        true => Ok(ControlFlow::Break(())),
+        false => Ok(ControlFlow::Continue(())),
+    });
+    match met? {
+        Some(()) => Err(FsError::Invalid(
+            "a directory cannot be moved into itself".to_owned(),
+        )),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -31,9 +31,10 @@ pub fn step(txn: &mut Txn<'_>, budget: u32) -> Result<u32, FsError> {
             return Ok(blocks::judge(txn, left)?);
         };
         let Some(row) = txn.row::<InodeRow>(inode)? else {
-            return Err(FsError::Damaged(format!(
-                "inode {inode} is to be looked at, and it is not there"
-            )));
+            // What contradicts itself must not keep the others from being looked at.
+            txn.delete::<UncountedRow>(inode);
+            left = left.saturating_sub(1);
+            continue;
         };
         let limit = usize::try_from(left).expect("32 bits");
         let mut shift = Shift::default();
@@ -90,9 +91,8 @@ fn follow(
     policy: bool,
 ) -> Result<(), FsError> {
     let Some(mut row) = txn.row::<InodeRow>(inode)? else {
-        return Err(FsError::Damaged(format!(
-            "inode {inode} is listed, and is not there"
-        )));
+        // As above.
+        return Ok(());
     };
     let was = (row.quota, row.policy);
     if row.quota == Some(inode) {

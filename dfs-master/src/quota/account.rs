@@ -15,20 +15,30 @@ const ABOVE_MAX: usize = 4096;
 
 /// The quotas that what is counted in `quota` is counted in, the nearest first.
 pub fn chain(read: &impl Rows, quota: Option<InodeId>) -> Result<Vec<InodeId>, Damage> {
+    match upwards(read, quota)? {
+        (chain, None) => Ok(chain),
+        (_, Some(at)) => Err(Damage::Contradiction(format!(
+            "the quotas above each other from {quota:?} on lead nowhere at that of directory {at}"
+        ))),
+    }
+}
+
+/// The quotas above each other as far as they lead, and where they lead nowhere.
+fn upwards(
+    read: &impl Rows,
+    quota: Option<InodeId>,
+) -> Result<(Vec<InodeId>, Option<InodeId>), Damage> {
     let mut chain = Vec::new();
     let mut next = quota;
     while let Some(at) = next {
         let row = read.row::<QuotaRow>(at)?;
         let Some(row) = row.filter(|_| chain.len() < ABOVE_MAX) else {
-            return Err(Damage::Content(format!(
-                "the quotas above each other from {quota:?} on lead nowhere at that of directory \
-                 {at}; restore the master's folder from a copy of this file system"
-            )));
+            return Ok((chain, Some(at)));
         };
         chain.push(at);
         next = row.above;
     }
-    Ok(chain)
+    Ok((chain, None))
 }
 
 /// Whether the limits count.
@@ -59,33 +69,30 @@ impl Shift {
         quota: Option<InodeId>,
         what: Counted,
     ) -> Result<(), Damage> {
-        self.change(read, quota, what, 1)
+        self.change(chain(read, quota)?, what, 1);
+        Ok(())
     }
 
-    /// Counts `what` no more in `quota`, and in those above it.
+    /// Counts `what` no more in `quota`, and in those above it, as far as they lead: whatever the
+    /// tables say, what goes can go.
     pub fn take(
         &mut self,
         read: &impl Rows,
         quota: Option<InodeId>,
         what: Counted,
     ) -> Result<(), Damage> {
-        self.change(read, quota, what, -1)
+        let (chain, _) = upwards(read, quota)?;
+        self.change(chain, what, -1);
+        Ok(())
     }
 
-    fn change(
-        &mut self,
-        read: &impl Rows,
-        quota: Option<InodeId>,
-        what: Counted,
-        sign: i128,
-    ) -> Result<(), Damage> {
-        for at in chain(read, quota)? {
+    fn change(&mut self, chain: Vec<InodeId>, what: Counted, sign: i128) {
+        for at in chain {
             let delta = self.0.entry(at).or_default();
             delta.inodes += sign * i128::from(what.inodes);
             delta.bytes += sign * i128::from(what.bytes);
             delta.uncounted += sign * i128::from(what.uncounted);
         }
-        Ok(())
     }
 
     /// What is counted in a quota once this is booked.
@@ -105,7 +112,7 @@ impl Shift {
                 continue;
             }
             let Some(mut row) = txn.row::<QuotaRow>(*directory)? else {
-                return Err(FsError::Damaged(format!(
+                return Err(FsError::Contradictory(format!(
                     "directory {directory} has no quota, and something is counted in it"
                 )));
             };

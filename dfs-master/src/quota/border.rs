@@ -6,29 +6,24 @@
 
 use super::{account::Shift, count, set::check_depth};
 use crate::tables::{
+    climb::climb,
     damage::Damage,
     rows::{InodeRow, QuotaRow},
     txn::{Rows, Txn},
 };
 use dfs_proto::{error::FsError, id::InodeId};
+use std::ops::ControlFlow;
 
 /// The directory whose quota what is in `directory` should be counted in: the nearest that has one,
 /// from itself upwards. What it is counted in may be another while that is being counted.
-fn home(read: &impl Rows, directory: InodeId) -> Result<Option<InodeId>, FsError> {
-    let mut at = directory;
-    loop {
+fn home(read: &impl Rows, directory: InodeId) -> Result<Option<InodeId>, Damage> {
+    climb(read, directory, |at| {
         let quota = read.row::<QuotaRow>(at)?;
-        if quota.is_some_and(|quota| !quota.removed) {
-            return Ok(Some(at));
-        }
-        if at == InodeId::ROOT {
-            return Ok(None);
-        }
-        let row = read.row::<InodeRow>(at)?;
-        at = row
-            .ok_or_else(|| FsError::Damaged(format!("directory {at} is not known")))?
-            .parent;
-    }
+        Ok(match quota.is_some_and(|quota| !quota.removed) {
+            true => ControlFlow::Break(at),
+            false => ControlFlow::Continue(()),
+        })
+    })
 }
 
 /// An entry of directory `from` becomes one of directory `to`, which is counted in `quota`. The

@@ -86,7 +86,7 @@ impl RecoverError {
     pub(super) fn tables(at: &str, file: &str, damage: Damage) -> RecoverError {
         match damage {
             Damage::Disk(why) => RecoverError::Disk(io::Error::other(why)),
-            Damage::Content(why) => RecoverError::Damaged {
+            Damage::Content(why) | Damage::Contradiction(why) => RecoverError::Damaged {
                 at: at.to_owned(),
                 what: format!("{file}: {why}"),
             },

@@ -182,9 +182,9 @@ fn unsynced(
 ) -> Result<Vec<Extent>, FsError> {
     let mut blocks: BTreeMap<BlockId, BlockRow> = BTreeMap::new();
     for block in extents::blocks_of(cloned) {
-        let row = txn
-            .row::<BlockRow>(block)?
-            .ok_or_else(|| FsError::Damaged(format!("block {block} is named and not known")))?;
+        let row = txn.row::<BlockRow>(block)?.ok_or_else(|| {
+            FsError::Contradictory(format!("block {block} is named and not known"))
+        })?;
         blocks.insert(block, row);
     }
     let above = |extent: &Extent| extent.above(blocks[&extent.block].synced);

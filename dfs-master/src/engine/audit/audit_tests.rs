@@ -1,6 +1,8 @@
 //! A small file system with one of each, each kind of damage done to it in turn: it is found and named, by
 //! the slow oracle as well, and what can be put right is, and then all fits again.
 
+#[path = "contradiction_tests.rs"]
+mod contradiction_tests;
 #[path = "damages.rs"]
 mod damages;
 #[path = "mend_tests.rs"]

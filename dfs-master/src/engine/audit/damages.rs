@@ -509,4 +509,9 @@ pub(super) const DAMAGES: &[(&str, Fate, Damaging)] = &[
         Mended,
         |txn| inode(txn, FOLDER, |row| row.quota = None),
     ),
+    (
+        "inodes are counted in the quota of directory 20, which leads nowhere",
+        Told,
+        |txn| txn.delete::<QuotaRow>(FOLDER),
+    ),
 ];

@@ -112,7 +112,7 @@ fn of(read: &impl Rows, inode: InodeId, kind: AclKind) -> Result<List, FsError> 
     let row = read.row::<XattrRow>((inode, kind.name()))?;
     let list = row.and_then(|row| List::parse(&row.0).ok().flatten());
     list.ok_or_else(|| {
-        FsError::Damaged(format!(
+        FsError::Contradictory(format!(
             "inode {inode} has a list of kind {kind:?} that is not there or is none"
         ))
     })

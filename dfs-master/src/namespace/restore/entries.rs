@@ -7,6 +7,7 @@
 use crate::{
     namespace::directory,
     tables::{
+        climb::climb,
         damage::Damage,
         key::{Key, all},
         rows::{DirentRow, InodeRow, ListingRow},
@@ -14,7 +15,7 @@ use crate::{
     },
 };
 use dfs_proto::{id::InodeId, name::Name, time::Timestamp};
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 /// The cookie that a directory may give to its next entry: above all that it has given, whatever it says.
 pub(super) fn next_cookie(read: &impl Rows, id: InodeId, row: &InodeRow) -> Result<u64, Damage> {
@@ -172,14 +173,13 @@ pub fn parent(
 
 /// Whether a directory is `above` or below it, or below nothing that is there.
 fn is_below(read: &impl Rows, directory: InodeId, above: InodeId) -> Result<bool, Damage> {
-    let mut way = BTreeSet::new();
-    let mut at = directory;
-    while at != InodeId::ROOT {
-        let row = read.row::<InodeRow>(at)?;
-        match row {
-            Some(row) if at != above && way.insert(at) => at = row.parent,
-            _ => return Ok(true),
-        }
+    let met = climb(read, directory, |at| match at == above {
+        true => Ok(ControlFlow::Break(())),
+        false => Ok(ControlFlow::Continue(())),
+    });
+    match met {
+        Ok(met) => Ok(met.is_some()),
+        Err(Damage::Contradiction(_)) => Ok(true),
+        Err(damage) => Err(damage),
     }
-    Ok(false)
 }

@@ -91,7 +91,7 @@ pub fn make_place(txn: &mut Txn<'_>, now: Timestamp, made: InodeId) -> Result<()
     root.links += 1;
     root.modify(now);
     let kind = FileKind::Directory;
-    directory::add(txn, InodeId::ROOT, &mut root, &name, made, kind);
+    directory::add(txn, InodeId::ROOT, &mut root, &name, made, kind)?;
     txn.put(InodeId::ROOT, &root);
     Ok(())
 }
@@ -147,7 +147,7 @@ pub fn give_name(
         false => row.links = 1,
     }
     above.next_cookie = next_cookie(txn, place, &above)?;
-    directory::add(txn, place, &mut above, &name, inode, row.kind);
+    directory::add(txn, place, &mut above, &name, inode, row.kind)?;
     above.modify(now);
     row.touch(now);
     txn.put(place, &above);
