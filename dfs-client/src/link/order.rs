@@ -39,7 +39,7 @@ pub(crate) struct Standing {
     /// It was slow when this was asked last.
     pub(crate) was_slow: bool,
     /// Another number for each minion and block, so that equals share the blocks, and each minion
-    /// keeps to the same ones: what it read before is in its memory.
+    /// keeps to the same ones: what it read before is in its memory. On this machine one for all blocks.
     pub(crate) share: u64,
 }
 

@@ -101,6 +101,9 @@ fn churn(folder: &Path, seed: u64, operations: u64) {
     }
 }
 
+/// At once, on both mounts together.
+const WRITERS: u64 = 16;
+
 #[test]
 fn files_that_come_and_go_leave_nothing_behind() {
     let mut cluster = Cluster::of(Shape {
@@ -122,10 +125,10 @@ fn files_that_come_and_go_leave_nothing_behind() {
     for third in 0..3 {
         let watch = Stopwatch::start();
         thread::scope(|scope| {
-            for writer in 0..4 {
-                let folder = &folders[writer % 2];
-                let seed = third * 4 + writer as u64;
-                scope.spawn(move || churn(folder, seed, operations / 12));
+            for writer in 0..WRITERS {
+                let folder = &folders[writer as usize % 2];
+                let seed = third * WRITERS + writer;
+                scope.spawn(move || churn(folder, seed, operations / (3 * WRITERS)));
             }
         });
         let now = memory(&mut cluster);

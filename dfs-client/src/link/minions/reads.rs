@@ -6,7 +6,11 @@ use crate::link::{
     health::{SizeClass, patience},
     order::{Order, Standing, order},
 };
-use dfs_proto::{block::BlockPlace, id::MinionId, minion::Liveness};
+use dfs_proto::{
+    block::BlockPlace,
+    id::{BlockId, MinionId},
+    minion::Liveness,
+};
 use std::time::Duration;
 
 impl Minions {
@@ -20,15 +24,16 @@ impl Minions {
             let peer = peers.get(minion);
             let health = peer.map(|p| p.health.lock());
             let health = health.as_ref();
+            let near = peer.is_some_and(|p| p.near);
             Standing {
                 minion: *minion,
                 suspect: health.is_none_or(|h| h.is_suspect(now)),
                 late: peer.is_none_or(|p| p.entry.liveness != Liveness::Alive),
                 silent: health.is_some_and(|h| h.is_silent() || h.shun.is_shunned()),
-                near: peer.is_some_and(|p| p.near),
+                near,
                 lately: health.and_then(|h| h.lately(now, class)),
                 was_slow: health.is_some_and(|h| h.was_slow(class)),
-                share: mixed(place.block.0 ^ (u64::from(minion.0) << 48)),
+                share: share(*minion, place.block, near),
             }
         };
         let mut standings: Vec<Standing> = place.replicas.iter().map(standing).collect();
@@ -118,9 +123,46 @@ impl Minions {
     }
 }
 
+/// A minion's share in reads of a block, by which equals divide the blocks among them. Those of one machine
+/// do not: its processors and its disks are the same whoever is asked, and processes that take turns wake
+/// each other up and share no memory. One does all of it for two thirds of the
+/// processor time.
+fn share(minion: MinionId, block: BlockId, near: bool) -> u64 {
+    let block = if near { 0 } else { block.0 };
+    mixed(block ^ (u64::from(minion.0) << 48))
+}
+
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 fn mixed(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn first(block: u64, near: bool) -> u32 {
+        let best = (1..=3).max_by_key(|minion| share(MinionId(*minion), BlockId(block), near));
+        best.expect("one of three")
+    }
+
+    #[test]
+    fn blocks_are_divided_among_machines_and_not_within_one() {
+        let of_blocks = |near| {
+            (0..1000)
+                .map(|block| first(block, near))
+                .collect::<Vec<_>>()
+        };
+        let far = of_blocks(false);
+        for minion in 1..=3 {
+            let part = far.iter().filter(|one| **one == minion).count();
+            assert!((250..420).contains(&part), "{part}");
+        }
+        assert_eq!(far, of_blocks(false), "each keeps to the same ones");
+        let near: BTreeSet<u32> = of_blocks(true).into_iter().collect();
+        assert_eq!(near.len(), 1);
+    }
 }
