@@ -8,7 +8,11 @@ use dfs_host::{
 use dfs_master::{
     config::{Settings, SyncMode},
     daemon::{self, Stores},
-    engine::{apply::Storage, leader::Leader, ticks::Ticks},
+    engine::{
+        apply::Storage,
+        leader::Leader,
+        ticks::{Failed, Ticks},
+    },
     service::{AdminService, MasterService},
     tables::txn::MemoryTables,
 };
@@ -118,16 +122,16 @@ async fn a_session_that_does_not_renew_is_fenced_and_a_late_tick_forgives() {
     };
     let (silent, lively) = (open(&service).await, open(&service).await);
     let mut ticks = Ticks::default();
-    ticks.tick(&leader).await;
+    assert_eq!(ticks.tick(&leader).await, Failed::new());
     world.clock.advance(Duration::from_secs(120));
-    ticks.tick(&leader).await;
+    assert_eq!(ticks.tick(&leader).await, Failed::new());
     change(&service, silent, 1, make("a"))
         .await
         .expect("forgiven: nobody could be heard");
     for _ in 0..31 {
         world.clock.advance(Duration::from_secs(1));
         assert!(leader.seats.lock().renew(lively, leader.now()));
-        ticks.tick(&leader).await;
+        assert_eq!(ticks.tick(&leader).await, Failed::new());
     }
     let fenced = change(&service, silent, 2, make("b")).await;
     assert_eq!(fenced, Err(FsError::SessionEnded(silent)));
@@ -153,7 +157,7 @@ async fn a_session_that_nobody_watches_over_ends() {
     leader.seats.lock().end(broken);
     let mut ticks = Ticks::default();
     for second in 0..=32 {
-        ticks.tick(&leader).await;
+        assert_eq!(ticks.tick(&leader).await, Failed::new());
         // Before, it may be about to open.
         let ended = second > 30;
         assert_eq!(open_sessions().contains(&broken), !ended, "{second}");
@@ -172,7 +176,7 @@ async fn a_full_disk_turns_read_only_deletes_work_and_it_comes_back() {
     };
     let session = open(&service).await;
     let mut ticks = Ticks::default();
-    ticks.tick(&leader).await;
+    assert_eq!(ticks.tick(&leader).await, Failed::new());
     change(&service, session, 1, make("a")).await.expect("made");
 
     let hog = world.disk.create("hog").expect("created");
@@ -181,7 +185,7 @@ async fn a_full_disk_turns_read_only_deletes_work_and_it_comes_back() {
     while hog.write_at(&[&ones], at).is_ok() {
         at += ones.len() as u64;
     }
-    ticks.tick(&leader).await;
+    assert_eq!(ticks.tick(&leader).await, Failed::new());
     let refused = change(&service, session, 2, make("b")).await;
     assert!(matches!(refused, Err(FsError::ReadOnly(_))), "{refused:?}");
     let admin = AdminService {
@@ -200,10 +204,10 @@ async fn a_full_disk_turns_read_only_deletes_work_and_it_comes_back() {
     change(&service, session, 3, unlink)
         .await
         .expect("deletes work");
-    ticks.tick(&leader).await;
+    assert_eq!(ticks.tick(&leader).await, Failed::new());
 
     hog.set_len(0).expect("cut");
-    ticks.tick(&leader).await;
+    assert_eq!(ticks.tick(&leader).await, Failed::new());
     change(&service, session, 4, make("b"))
         .await
         .expect("writable again");

@@ -84,8 +84,13 @@ fn cut_file(
     let Some(first) = parts.iter().map(|part| part.file_offset).min() else {
         return Ok(());
     };
+    let mut removed = false;
     for part in parts {
-        extents::remove(txn, inode, &mut row, part.range())?;
+        removed |= !extents::remove(txn, inode, &mut row, part.range())?.is_empty();
+    }
+    if !removed {
+        // A block that says of a file what the file does not takes nothing from it.
+        return Ok(());
     }
     extents::recount(txn, stored, &row)?;
     let size = first.max(synced_end(txn, inode, &row)?).min(row.size);

@@ -13,6 +13,7 @@ use crate::{
     },
 };
 use dfs_proto::{
+    block::{BlockPlace, Capability},
     error::FsError,
     extent::{Extent, FileRange},
     id::{BlockId, InodeId},
@@ -228,12 +229,15 @@ pub fn locate(
     blocks.sort_unstable();
     blocks.dedup();
     for block in blocks {
-        let row = read.row::<BlockRow>(block)?.ok_or_else(|| {
-            FsError::Contradictory(format!(
-                "inode {inode} names block {block}, which is not known"
-            ))
-        })?;
-        layout.blocks.push(row.place(block));
+        // Of a block that is not known, nobody has bytes; the others can be read.
+        let place = read.row::<BlockRow>(block)?.map(|row| row.place(block));
+        layout.blocks.push(place.unwrap_or_else(|| BlockPlace {
+            block,
+            replicas: Vec::new(),
+            sealed: None,
+            placement: 0,
+            capability: Capability::default(),
+        }));
     }
     Ok(layout)
 }

@@ -86,6 +86,9 @@ pub fn note_anew(txn: &mut Txn<'_>, now: Timestamp, block: BlockId) -> Result<()
         // An open one is noted when it is sealed.
         txn.delete::<WornRow>(block);
     }
+    if !goes {
+        txn.delete::<UnusedRow>(block);
+    }
     if goes && !space::is_used(txn, block)? {
         let unused = txn.row::<UnusedRow>(block)?;
         let row = UnusedRow {

@@ -64,6 +64,7 @@ pub fn trim(
             if size < stored {
                 let keep = usize::try_from(size).expect("below the length of inline bytes");
                 let bytes = inline::read(txn, inode)?;
+                let keep = keep.min(bytes.len());
                 inline::set(txn, inode, row, bytes.slice(..keep));
             }
         }

@@ -39,6 +39,8 @@ use std::ops::ControlFlow;
 #[derive(Debug)]
 pub struct Machine {
     tables: Tables,
+    /// What stopped it: the last entry was not applied as a whole, and nothing of it may be kept.
+    stopped: Option<Damage>,
 }
 
 impl Machine {
@@ -46,7 +48,8 @@ impl Machine {
     /// [`Machine::position`].
     pub fn open(storage: &Storage, settings: Settings) -> Result<Machine, Damage> {
         let tables = Tables::open(storage, settings)?;
-        Ok(Machine { tables })
+        let stopped = None;
+        Ok(Machine { tables, stopped })
     }
 
     /// The last entry applied.
@@ -63,6 +66,7 @@ impl Machine {
     /// come in the order of the log; one without commands (a blank, a membership) comes with none.
     /// On damage the master must stop: nothing it would say from then on could be relied on.
     pub fn apply(&mut self, at: Position, commands: &[Command]) -> Result<Vec<Outcome>, Damage> {
+        self.goes_on()?;
         let applied = self.tables.index();
         if at.index <= applied {
             return Err(Damage::Content(format!(
@@ -76,8 +80,17 @@ impl Machine {
             .iter()
             .map(|command| self.apply_one(at.index, command))
             .collect::<Result<Vec<Outcome>, FsError>>();
+        let outcomes = outcomes.map_err(|damage| {
+            let damage = Damage::Content(damage.to_string());
+            self.stopped = Some(damage.clone());
+            damage
+        })?;
         self.tables.advance(at);
-        outcomes.map_err(|damage| Damage::Content(damage.to_string()))
+        Ok(outcomes)
+    }
+
+    fn goes_on(&self) -> Result<(), Damage> {
+        self.stopped.clone().map_or(Ok(()), Err)
     }
 
     /// Only damage is an error here; what is refused is an outcome, rows that contradict each other too:
@@ -112,18 +125,22 @@ impl Machine {
     /// being written, or nothing changed. Apply does so by itself when the changes in memory grow
     /// large; call this every few seconds.
     pub fn checkpoint(&mut self) -> Result<bool, Damage> {
+        self.goes_on()?;
         Ok(self.tables.checkpoint())
     }
 
     /// Waits until everything applied so far is in the tables' file, synced.
     pub fn checkpoint_now(&mut self) -> Result<Position, Damage> {
+        self.goes_on()?;
         self.tables.checkpoint_now()
     }
 
     /// Replaces everything by the rows of a snapshot ([`Reader::snapshot`]), synced. On an error
     /// nothing has changed.
     pub fn install(&mut self, rows: &mut dyn std::io::Read) -> Result<Position, Damage> {
-        self.tables.install(rows)
+        let installed = self.tables.install(rows)?;
+        self.stopped = None;
+        Ok(installed)
     }
 
     /// The tables themselves, for tests that damage them.

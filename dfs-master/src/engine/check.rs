@@ -470,8 +470,9 @@ fn blocks(world: &World, found: &mut Vec<Violation>) {
         );
         let unused = world.unused.get(id);
         let right = match row.state {
-            BlockState::Open => true,
-            BlockState::Sealed(_) => used || unused.is_some_and(|unused| !unused.reclaiming),
+            BlockState::Open => unused.is_none_or(|unused| !unused.reclaiming),
+            BlockState::Sealed(_) if used => unused.is_none_or(|unused| !unused.reclaiming),
+            BlockState::Sealed(_) => unused.is_some_and(|unused| !unused.reclaiming),
             BlockState::Reclaiming => !used && unused.is_some_and(|unused| unused.reclaiming),
         };
         say(found, right, || {

@@ -187,10 +187,12 @@ impl Leader {
         self.seats.lock().tell_all(&Event::Roster(entries));
     }
 
-    /// Waits until everything applied so far is synced.
-    pub async fn settled(&self) {
+    /// Waits until everything applied so far is synced. Where it never will be, nothing is ordered any
+    /// more.
+    pub async fn settled(&self) -> Result<(), FsError> {
         let applied = self.reader.applied();
-        self.group.sync_upto(applied).await;
+        let synced = self.group.sync_upto(applied).await;
+        synced.map_err(|error| FsError::Unavailable(error.to_string()))
     }
 
     /// Whether a keeper, if one follows, has everything applied so far; waits for that, 0.5 s at the

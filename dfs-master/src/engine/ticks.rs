@@ -65,9 +65,10 @@ pub struct Ticks {
     /// Open blocks that could have more copies, and since when.
     thin: BTreeMap<BlockId, Duration>,
     wear: wear::Round,
-    /// Parts that failed the last time, and why.
-    failing: BTreeMap<&'static str, FsError>,
 }
+
+/// The parts of a tick that failed, and why.
+pub type Failed = BTreeMap<&'static str, FsError>;
 
 /// Ticks until `shutdown`.
 pub async fn run(leader: Arc<Leader>, shutdown: CancellationToken) {
@@ -75,17 +76,28 @@ pub async fn run(leader: Arc<Leader>, shutdown: CancellationToken) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = Ticks::default();
     let ticking = async {
+        let mut known = Failed::new();
         loop {
             interval.tick().await;
-            ticks.tick(&leader).await;
+            let failed = ticks.tick(&leader).await;
+            // Once for each reason.
+            for (part, error) in failed
+                .iter()
+                .filter(|(part, error)| known.get(*part) != Some(*error))
+            {
+                tracing::warn!(
+                    "a part of the master's housekeeping did not succeed, {part}: {error}"
+                );
+            }
+            known = failed;
         }
     };
     shutdown.run_until_cancelled(ticking).await;
 }
 
 impl Ticks {
-    /// One tick. A part that fails is told of and tried again with the next; the others go on.
-    pub async fn tick(&mut self, leader: &Leader) {
+    /// One tick. A part that fails is tried again with the next; the others go on.
+    pub async fn tick(&mut self, leader: &Leader) -> Failed {
         let now = leader.now();
         let late = now
             .saturating_sub(self.last.unwrap_or(now))
@@ -96,42 +108,35 @@ impl Ticks {
             leader.roster.lock().forgive(late);
             leader.seats.lock().renew_all(now);
         }
-        self.note("the watch over its disk", watch_disk(leader));
+        let mut failed = Failed::new();
+        let mut note = |part, done: Result<(), FsError>| {
+            if let Err(error) = done {
+                failed.insert(part, error);
+            }
+        };
+        note("the watch over its disk", watch_disk(leader));
         judge(leader, now);
-        self.note("the choice of keepers", keepers(leader, now));
+        note("the choice of keepers", keepers(leader, now));
         self.grace_ends(leader);
-        self.note("the end of sessions", expire(leader, now).await);
+        note("the end of sessions", expire(leader, now).await);
         let unwatched = self.end_unwatched(leader, now).await;
-        self.note("the end of sessions that nobody watches over", unwatched);
+        note("the end of sessions that nobody watches over", unwatched);
         sweep_leases(leader, now);
         leader.lines.lock().lapse(now);
-        let settled = self.settle(leader).await;
-        self.note("the end of blocks", settled);
-        self.note("reclaiming", reclaim(leader).await);
-        self.note("counting", count(leader).await);
-        self.note("rewriting", rewrite::go_on(leader).await);
-        let looked_for = self.wear.step(leader).await;
-        self.note("the search for worn blocks", looked_for);
-        self.note("the survey of blocks", survey(leader).await);
-        self.note("healing", heal::go_on(leader).await);
+        note("the end of blocks", self.settle(leader).await);
+        note("reclaiming", reclaim(leader).await);
+        note("counting", count(leader).await);
+        note("rewriting", rewrite::go_on(leader).await);
+        note("the search for worn blocks", self.wear.step(leader).await);
+        note("the survey of blocks", survey(leader).await);
+        note("healing", heal::go_on(leader).await);
         if now.saturating_sub(self.checkpointed) >= CHECKPOINT_INTERVAL {
             self.checkpointed = now;
             let done = leader.group.checkpoint().await;
             let done = done.map_err(|error| FsError::Unavailable(error.to_string()));
-            self.note("the checkpoint", done);
+            note("the checkpoint", done);
         }
-    }
-
-    /// Says why a part of the housekeeping failed, once for each reason.
-    fn note(&mut self, part: &'static str, done: Result<(), FsError>) {
-        let Err(error) = done else {
-            self.failing.remove(part);
-            return;
-        };
-        if self.failing.get(part) != Some(&error) {
-            tracing::warn!("a part of the master's housekeeping did not succeed, {part}: {error}");
-            self.failing.insert(part, error);
-        }
+        failed
     }
 
     /// When blocks of which nothing is known are not left alone any more, all minions say once more
@@ -194,12 +199,15 @@ impl Ticks {
         *leader.unsettled.lock() = found;
         if !steps.is_empty() {
             // Orders follow only what a power cut cannot take back.
-            leader.settled().await;
+            leader.settled().await?;
         }
+        // One that cannot be ended does not keep the others from it.
+        let mut first = Ok(());
         for (block, step) in steps {
-            take(leader, block, step).await?;
+            let taken = take(leader, block, step).await;
+            first = first.and(taken);
         }
-        Ok(())
+        first
     }
 
     /// Ends sessions that are open and that nobody has watched over for a term: that is what an opening
@@ -434,7 +442,7 @@ async fn reclaim(leader: &Leader) -> Result<(), FsError> {
 }
 
 /// Counts some of what was there before a quota was set or taken away, and passes policies on.
-pub async fn count(leader: &Leader) -> Result<(), FsError> {
+async fn count(leader: &Leader) -> Result<(), FsError> {
     for _ in 0..COUNT_STEPS_MAX {
         if !leader.reader.is_counting()? || leader.reserve.lock().read_only() {
             break;
@@ -446,6 +454,13 @@ pub async fn count(leader: &Leader) -> Result<(), FsError> {
         }
     }
     Ok(())
+}
+
+/// Counts at once what is little. What cannot be counted now is left to the ticks.
+pub async fn count_at_once(leader: &Leader) {
+    if let Err(error) = count(leader).await {
+        tracing::warn!("it is counted later: {error}");
+    }
 }
 
 /// Orders the replicas of blocks that are decided to go to be dropped. One that counts for lost and
@@ -462,13 +477,15 @@ async fn drop_decided(leader: &Leader) -> Result<(), FsError> {
         after = *last;
         for (block, _, _) in page.iter().filter(|(_, _, decided)| *decided) {
             if !settled {
-                leader.settled().await;
+                leader.settled().await?;
                 if !leader.kept().await {
                     return Ok(());
                 }
                 settled = true;
             }
-            let Some(row) = leader.reader.block(*block)? else {
+            // Whatever is noted, only what the block itself says goes.
+            let row = leader.reader.block(*block)?;
+            let Some(row) = row.filter(|row| row.state == BlockState::Reclaiming) else {
                 continue;
             };
             let roster = leader.roster.lock();

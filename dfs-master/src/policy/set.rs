@@ -56,7 +56,7 @@ pub fn settle(txn: &mut Txn<'_>, directory: InodeId) -> Result<(), FsError> {
     let above = above.map_or((None, None), |above| (above.quota, above.policy));
     let own = txn.row::<QuotaRow>(directory)?.filter(|own| !own.removed);
     for quota in [row.quota, above.0, own.and_then(|own| own.above)] {
-        if account::chain(txn, quota).is_err() {
+        if !account::leads_up(txn, quota)? {
             return Ok(());
         }
     }

@@ -10,9 +10,6 @@ use crate::tables::{
 use dfs_proto::{error::FsError, id::InodeId};
 use std::collections::BTreeMap;
 
-/// More quotas above each other than there can be: that rows lead in a ring is damage.
-const ABOVE_MAX: usize = 4096;
-
 /// The quotas that what is counted in `quota` is counted in, the nearest first.
 pub fn chain(read: &impl Rows, quota: Option<InodeId>) -> Result<Vec<InodeId>, Damage> {
     match upwards(read, quota)? {
@@ -23,8 +20,13 @@ pub fn chain(read: &impl Rows, quota: Option<InodeId>) -> Result<Vec<InodeId>, D
     }
 }
 
-/// The quotas above each other as far as they lead, and where they lead nowhere.
-fn upwards(
+/// Whether all quotas from this one upwards are there.
+pub fn leads_up(read: &impl Rows, quota: Option<InodeId>) -> Result<bool, Damage> {
+    Ok(upwards(read, quota)?.1.is_none())
+}
+
+/// The quotas above each other as far as they lead, and where they lead nowhere, or back.
+pub(super) fn upwards(
     read: &impl Rows,
     quota: Option<InodeId>,
 ) -> Result<(Vec<InodeId>, Option<InodeId>), Damage> {
@@ -32,7 +34,7 @@ fn upwards(
     let mut next = quota;
     while let Some(at) = next {
         let row = read.row::<QuotaRow>(at)?;
-        let Some(row) = row.filter(|_| chain.len() < ABOVE_MAX) else {
+        let Some(row) = row.filter(|_| !chain.contains(&at)) else {
             return Ok((chain, Some(at)));
         };
         chain.push(at);

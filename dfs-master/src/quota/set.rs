@@ -38,6 +38,15 @@ pub fn set(txn: &mut Txn<'_>, directory: InodeId, limits: Limits) -> Result<(), 
         txn.put(directory, &quota);
         return Ok(());
     }
+    if known.is_none() && row.quota == Some(directory) {
+        // It has lost the quota that it had: it is counted anew, below the one of the directory above.
+        row.quota = match directory {
+            InodeId::ROOT => None,
+            _ => txn
+                .row::<InodeRow>(row.parent)?
+                .and_then(|above| above.quota),
+        };
+    }
     check_depth(txn, row.quota)?;
     let mut shift = Shift::default();
     let mut quota = known.unwrap_or(QuotaRow {

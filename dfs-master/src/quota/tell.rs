@@ -10,12 +10,12 @@ use crate::tables::{
 use dfs_proto::{error::FsError, id::InodeId, view::Space};
 use std::ops::ControlFlow;
 
-/// The quotas that an inode is counted in, the nearest first.
+/// The quotas that an inode is counted in, the nearest first, as far as they lead.
 pub fn of(read: &impl Rows, inode: InodeId) -> Result<Vec<(InodeId, QuotaRow)>, FsError> {
     let row = read.row::<InodeRow>(inode)?;
     let row = row.ok_or(FsError::Stale(inode))?;
     let mut quotas = Vec::new();
-    for directory in account::chain(read, row.quota)? {
+    for directory in account::upwards(read, row.quota)?.0 {
         let quota = read.row::<QuotaRow>(directory)?;
         quotas.extend(
             quota

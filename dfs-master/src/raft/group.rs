@@ -108,7 +108,8 @@ impl Group {
         let reader = machine.reader();
         let machine = Arc::new(Mutex::new(machine));
         let recent = Arc::new(Mutex::new(VecDeque::new()));
-        let tables = Tables::of(Arc::clone(&machine), Arc::clone(&recent)).map_err(stopped)?;
+        let tables = Tables::of(Arc::clone(&machine), Arc::clone(&recent), journal.clone());
+        let tables = tables.map_err(stopped)?;
         let store = Store {
             journal: journal.clone(),
             recent,
@@ -178,16 +179,16 @@ impl Group {
         self.journal.synced()
     }
 
-    /// Waits until the log is synced up to `index`, and sees to it that it is. Returns when the log
-    /// has stopped, too: nothing is done after that.
-    pub async fn sync_upto(&self, index: u64) {
+    /// Waits until the log is synced up to `index`, and sees to it that it is.
+    pub async fn sync_upto(&self, index: u64) -> Result<(), GroupError> {
         let (told, synced) = tokio::sync::oneshot::channel();
-        let done = move |_| {
-            let _ = told.send(());
+        let done = move |done| {
+            let _ = told.send(done);
         };
         self.journal.when_synced(index, Box::new(done));
         // The sender is dropped only when the log has stopped.
-        let _ = synced.await;
+        let done = synced.await.map_err(stopped)?;
+        done.map_err(stopped)
     }
 
     /// Why the log stopped, once it has.

@@ -176,6 +176,14 @@ impl Journal {
         self.shared.synced.subscribe()
     }
 
+    /// Stops the journal, for what it is the log of cannot go on.
+    pub(crate) fn fail(&self, why: &str) {
+        let mut state = self.shared.state.lock();
+        if state.failed.is_none() {
+            self.shared.stop(&mut state, why.to_owned());
+        }
+    }
+
     /// Why the journal stopped, once it has.
     pub(crate) fn failure(&self) -> watch::Receiver<Option<String>> {
         self.shared.failure.subscribe()
@@ -202,10 +210,14 @@ impl Shared {
     fn fail(&self, state: &mut State, error: LogError) -> io::Error {
         let why = error.to_string();
         tracing::error!("the log stops: {why}; restart the master when the disk is well again");
+        self.stop(state, why);
+        error.into()
+    }
+
+    fn stop(&self, state: &mut State, why: String) {
         state.failed = Some(why.clone());
         self.failure.send_replace(Some(why));
         self.wake();
-        error.into()
     }
 
     fn wake(&self) {

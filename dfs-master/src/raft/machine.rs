@@ -1,6 +1,7 @@
 //! The tables as openraft's state machine.
 
 use super::{
+    journal::Journal,
     store::Recent,
     types::{
         Applied, EntryId, StoredMembers, TypeConfig, encode, entry_id, known, our_index, place,
@@ -45,6 +46,8 @@ pub(super) struct Tables {
     machine: Arc<Mutex<Machine>>,
     reader: Reader,
     recent: Recent,
+    /// Stops with the tables: a master that cannot apply its log is none.
+    journal: Journal,
     applied: Option<Place>,
     membership: Option<(Place, Vec<u8>)>,
 }
@@ -55,7 +58,11 @@ fn damaged(damage: Damage) -> io::Error {
 
 impl Tables {
     /// Goes on from where the machine is.
-    pub(super) fn of(machine: Arc<Mutex<Machine>>, recent: Recent) -> io::Result<Tables> {
+    pub(super) fn of(
+        machine: Arc<Mutex<Machine>>,
+        recent: Recent,
+        journal: Journal,
+    ) -> io::Result<Tables> {
         let (at, reader) = {
             let machine = machine.lock();
             (machine.position(), machine.reader())
@@ -65,6 +72,7 @@ impl Tables {
             machine,
             reader,
             recent,
+            journal,
             applied,
             membership: membership.flatten(),
         })
@@ -120,7 +128,11 @@ impl RaftStateMachine<TypeConfig> for Tables {
                 EntryPayload::Blank | EntryPayload::Membership(_) => &[],
             };
             let to = position(at, self.membership.as_ref())?;
-            let outcomes = self.machine.lock().apply(to, commands).map_err(damaged)?;
+            let outcomes = self.machine.lock().apply(to, commands);
+            let outcomes = outcomes.map_err(|damage| {
+                self.journal.fail(&damage.to_string());
+                damaged(damage)
+            })?;
             self.applied = Some(at);
             let mut recent = self.recent.lock();
             while recent

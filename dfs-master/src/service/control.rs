@@ -335,7 +335,7 @@ impl Control for ControlService {
         let to = if last { BlockId(u64::MAX) } else { named_to };
         let mut news = Vec::new();
         // Orders follow only what a power cut cannot take back.
-        leader.settled().await;
+        leader.settled().await?;
         self.compare(minion, &replicas, &mut news)?;
         self.find_missing(minion, from, to, &replicas, &mut news)
             .await?;

@@ -125,8 +125,7 @@ fn files_that_come_and_go_leave_nothing_behind() {
     for third in 0..3 {
         let watch = Stopwatch::start();
         thread::scope(|scope| {
-            for writer in 0..WRITERS {
-                let folder = &folders[writer as usize % 2];
+            for (writer, folder) in (0..WRITERS).zip(folders.iter().cycle()) {
                 let seed = third * WRITERS + writer;
                 scope.spawn(move || churn(folder, seed, operations / (3 * WRITERS)));
             }

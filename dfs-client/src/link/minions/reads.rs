@@ -124,9 +124,8 @@ impl Minions {
 }
 
 /// A minion's share in reads of a block, by which equals divide the blocks among them. Those of one machine
-/// do not: its processors and its disks are the same whoever is asked, and processes that take turns wake
-/// each other up and share no memory. One does all of it for two thirds of the
-/// processor time.
+/// do not: they have its processors in common, and processes that take turns wake each other up where one
+/// would go on. That their disks may be others is given up for it: a minion can have several.
 fn share(minion: MinionId, block: BlockId, near: bool) -> u64 {
     let block = if near { 0 } else { block.0 };
     mixed(block ^ (u64::from(minion.0) << 48))

@@ -112,7 +112,7 @@ fn copy_inline(
     let within = |offset: u64| usize::try_from(offset).expect("below the length of inline bytes");
     let there = inline::read(txn, source)?;
     let end = within(from.end.min(there.len() as u64));
-    let mut bytes = there[within(from.start)..end].to_vec();
+    let mut bytes = there[within(from.start).min(end)..end].to_vec();
     bytes.resize(within(to.len()), 0);
     let at = u32::try_from(to.start).expect("checked against the limit");
     inline::write(txn, inode, row, at, &Bytes::from(bytes))

@@ -47,6 +47,8 @@ const INNER: InodeId = InodeId(21);
 const LARGE: InodeId = InodeId(22);
 const SMALL: InodeId = InodeId(23);
 const LINK: InodeId = InodeId(24);
+/// In the root, with inline bytes.
+const NOTE: InodeId = InodeId(25);
 const BLOCK: BlockId = BlockId(5);
 const EMPTY_BLOCK: BlockId = BlockId(6);
 
@@ -198,6 +200,13 @@ impl Bench {
         bench.change(xattr, Grant::Nothing);
         bench.block(BLOCK);
         bench.block(EMPTY_BLOCK);
+        bench.make(InodeId::ROOT, "note", Make::File { open: false }, NOTE);
+        let inline = CommitBytes::Inline {
+            offset: 0,
+            bytes: Bytes::from(vec![7; 100]),
+            data_version: bench.row::<InodeRow>(NOTE).expect("there").data_version,
+        };
+        bench.commit(NOTE, inline);
         let extent = Extent {
             file_offset: 0,
             len: 1000,
@@ -210,22 +219,27 @@ impl Bench {
             from_inline: None,
         };
         bench.commit(LARGE, bytes);
-        bench.act(Act::Policy {
+        bench.rule();
+        bench.count();
+        bench
+    }
+
+    /// A directory has rules of its own.
+    fn rule(&mut self) {
+        self.act(Act::Policy {
             directory: FOLDER,
             copies: Some(Copies {
                 wanted: 2,
                 least: 1,
             }),
         });
-        bench.act(Act::Quota {
+        self.act(Act::Quota {
             directory: FOLDER,
             limits: Some(Limits {
                 bytes: Some(1 << 20),
                 inodes: None,
             }),
         });
-        bench.count();
-        bench
     }
 
     /// As time passes.

@@ -75,7 +75,15 @@ fn notes<R: Rows>(
                 pass.faults.add(what, (!lost).then_some(Mend::Block(block)));
             }
         }
-        (BlockState::Sealed(_), true) | (BlockState::Open, _) => {}
+        (BlockState::Sealed(_), true) | (BlockState::Open, _) => {
+            if reclaiming == Some(true) {
+                let what = format!(
+                    "block {block} is noted as one that goes, and is {:?}",
+                    row.state
+                );
+                pass.faults.add(what, Some(Mend::Block(block)));
+            }
+        }
     }
     let ends = row.sealed().is_none_or(|length| row.synced <= length);
     pass.faults

@@ -2,6 +2,7 @@
 //! is done or refused, and the master goes on. It never stops, and never runs in a circle.
 
 use super::*;
+use crate::blocks::seal::Measured;
 use dfs_proto::{
     attr::SetAttr,
     change::{RangeMode, RenameMode},
@@ -105,16 +106,18 @@ fn on_inode(inode: InodeId) -> Vec<Change> {
             mode: XattrMode::Any,
             kill_set_group: false,
         },
-        Change::CloneRange {
-            source: LARGE,
-            from: 0,
+    ];
+    for (source, from, len) in [(LARGE, 0, 1000), (NOTE, 60, 40)] {
+        changes.push(Change::CloneRange {
+            source,
+            from,
             inode,
             at: 0,
-            len: 1000,
+            len,
             kill_privileges: false,
-        },
-    ];
-    for size in [0, 500, 1 << 20] {
+        });
+    }
+    for size in [0, 60, 500, 1 << 20] {
         let set = SetAttr {
             mode: Some(0o600),
             size: Some(size),
@@ -171,7 +174,7 @@ fn bytes() -> Vec<Change> {
 
 fn changes() -> Vec<(Change, Grant)> {
     let mut changes = made();
-    let inodes = [FOLDER, INNER, LARGE, SMALL, LINK].map(on_inode);
+    let inodes = [FOLDER, INNER, LARGE, SMALL, LINK, NOTE].map(on_inode);
     let plain = names()
         .into_iter()
         .chain(bytes())
@@ -193,6 +196,14 @@ fn acts() -> Vec<Act> {
             blocks: vec![BLOCK, EMPTY_BLOCK],
         },
     ];
+    for block in [BLOCK, EMPTY_BLOCK] {
+        let (minion, length) = (MinionId(1), 500);
+        acts.push(Act::SealMeasured {
+            block,
+            measured: vec![Measured { minion, length }],
+            waited: true,
+        });
+    }
     for directory in [InodeId::ROOT, FOLDER, INNER] {
         acts.push(policy(directory, Some(copies)));
         acts.push(policy(directory, None));
@@ -222,16 +233,29 @@ impl Bench {
         }
     }
 
+    /// All rows but the answers to sessions.
+    fn told(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut rows = self.rows();
+        rows.retain(|key, _| {
+            let key = Key::parse(key).expect("a key");
+            !matches!(key, Key::Reply { .. })
+        });
+        rows
+    }
+
     /// What happens by itself, and what anybody reads.
     fn goes_on(&mut self) {
         for round in 0.. {
             assert!(round < 100, "it counts in a circle");
             let counted = self.act(Act::Count { entries_max: 100 });
-            if !matches!(counted, Outcome::Counted { more: true }) {
-                break;
+            match counted {
+                Outcome::Counted { more: true } => {}
+                Outcome::Counted { more: false } => break,
+                other => panic!("it does not count: {other:?}"),
             }
         }
-        self.act(Act::EndSession { session: SESSION });
+        let ended = self.act(Act::EndSession { session: SESSION });
+        assert_eq!(ended, Outcome::Done, "a session can end");
         let reclaim = Act::Reclaim {
             before: Timestamp::from_nanos(i128::MAX >> 64),
             blocks_max: 100,
@@ -240,12 +264,14 @@ impl Bench {
         for round in 0.. {
             assert!(round < 100, "it reclaims in a circle");
             let reclaimed = self.act(reclaim.clone());
-            if !matches!(reclaimed, Outcome::Reclaimed { more: true, .. }) {
-                break;
+            match reclaimed {
+                Outcome::Reclaimed { more: true, .. } => {}
+                Outcome::Reclaimed { more: false, .. } => break,
+                other => panic!("it does not reclaim: {other:?}"),
             }
         }
         let reader = self.machine.reader();
-        for inode in [InodeId::ROOT, FOLDER, INNER, LARGE, SMALL, LINK, NEW] {
+        for inode in [InodeId::ROOT, FOLDER, INNER, LARGE, SMALL, LINK, NOTE, NEW] {
             let refused = [
                 reader.view(inode).err(),
                 reader.getattr(inode).err(),
@@ -279,10 +305,12 @@ fn nothing_that_contradicts_itself_stops_the_master() {
             let mut bench = Bench::new();
             bench.damage(damage);
             let said = format!("{what}: {change:?}");
+            let before = bench.told();
             let error = bench.try_change(change, grant);
             if let Some(FsError::Contradictory(why)) = &error {
                 refused += 1;
                 assert!(!why.is_empty(), "{said}");
+                assert_eq!(bench.told(), before, "{said} has changed something");
             }
             bench.goes_on();
         }

@@ -514,4 +514,42 @@ pub(super) const DAMAGES: &[(&str, Fate, Damaging)] = &[
         Told,
         |txn| txn.delete::<QuotaRow>(FOLDER),
     ),
+    (
+        "inodes are counted in the quota of directory 20, which leads nowhere",
+        Told,
+        |txn| {
+            let mut row = txn.row::<QuotaRow>(FOLDER).expect("reads").expect("there");
+            row.above = Some(FOLDER);
+            txn.put(FOLDER, &row);
+        },
+    ),
+    ("inode 25 has 40 bytes", Mended, |txn| {
+        txn.put(NOTE, &InlineRow(Bytes::from(vec![7; 40])));
+    }),
+    (
+        "block 5 says that inode 25 has 77 of its bytes at 0, which it has not",
+        Mended,
+        |txn| {
+            let extent = ExtentId {
+                inode: NOTE,
+                generation: 0,
+                offset: 0,
+            };
+            let block_offset = 900;
+            let id = UseId {
+                extent,
+                block_offset,
+                ..use_id()
+            };
+            txn.put(id, &UseRow { len: 77 });
+        },
+    ),
+    (
+        "block 5 is noted as one that goes, and is Open",
+        Mended,
+        |txn| {
+            let (since, reclaiming) = (Timestamp::EPOCH, true);
+            txn.put(BLOCK, &UnusedRow { since, reclaiming });
+        },
+    ),
 ];

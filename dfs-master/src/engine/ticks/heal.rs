@@ -95,7 +95,7 @@ impl Found {
             leader.act(Act::Replicas(news.collect())).await?;
         }
         if !remove.is_empty() {
-            leader.settled().await;
+            leader.settled().await?;
             let gone = order_removal(leader, remove)?;
             if !gone.is_empty() {
                 leader.act(Act::Replicas(gone)).await?;
@@ -162,7 +162,7 @@ pub(super) async fn go_on(leader: &Leader) -> Result<(), FsError> {
         };
         if !settled {
             // Orders follow only what a power cut cannot take back.
-            leader.settled().await;
+            leader.settled().await?;
             settled = true;
         }
         order(leader, (block, row), left, to, &from);

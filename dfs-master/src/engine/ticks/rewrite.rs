@@ -170,7 +170,7 @@ async fn copy(
         };
         others.map(|minion| (*minion, addresses(minion))).collect()
     };
-    leader.settled().await;
+    leader.settled().await?;
     let task = Task::Rewrite {
         session,
         sources,

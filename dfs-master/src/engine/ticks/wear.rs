@@ -83,7 +83,7 @@ async fn order(leader: &Leader, decided: Vec<BlockId>) -> Result<(), FsError> {
         return Ok(());
     }
     // Orders follow only what a power cut cannot take back, nor the loss of the master's machine.
-    leader.settled().await;
+    leader.settled().await?;
     if !leader.kept().await {
         return Ok(());
     }

@@ -104,7 +104,7 @@ fn make(
     made: InodeId,
     root: &InodeRow,
 ) -> Result<bool, FsError> {
-    if account::chain(txn, root.quota).is_err() {
+    if !account::leads_up(txn, root.quota)? {
         return Ok(false);
     }
     let row = InodeRow {

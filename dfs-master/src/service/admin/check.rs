@@ -112,7 +112,7 @@ pub(super) async fn heal(leader: &Arc<Leader>, bad: Vec<BadReplica>) -> Result<(
     }
     let control = ControlService::of(Arc::clone(leader));
     let mut news = Vec::new();
-    leader.settled().await;
+    leader.settled().await?;
     for one in bad {
         let BadReplica {
             block,
@@ -150,7 +150,7 @@ pub(super) async fn compare(
     if leader.roster.lock().get(minion).is_none() {
         return Err(FsError::UnknownMinion(minion));
     }
-    leader.settled().await;
+    leader.settled().await?;
     held.retain(|replica| !leader.desk.lock().waits(minion, replica.block));
     let control = ControlService::of(Arc::clone(leader));
     let mut news = Vec::new();

@@ -19,7 +19,7 @@ pub(super) async fn set(
 ) -> Result<(), FsError> {
     leader.act(Act::Policy { directory, copies }).await?;
     tracing::info!(%directory, ?copies, "a policy was set, or taken away");
-    ticks::count(leader).await?;
+    ticks::count_at_once(leader).await;
     leader.survey.lock().restart();
     Ok(())
 }

@@ -18,7 +18,7 @@ pub(super) async fn set(
     let limits = Some(limits);
     leader.act(Act::Quota { directory, limits }).await?;
     tracing::info!(%directory, ?limits, "a quota was set");
-    ticks::count(leader).await?;
+    ticks::count_at_once(leader).await;
     let quotas = of(leader, directory).await?;
     let own = quotas
         .into_iter()
@@ -32,7 +32,8 @@ pub(super) async fn remove(leader: &Leader, directory: InodeId) -> Result<(), Fs
     let limits = None;
     leader.act(Act::Quota { directory, limits }).await?;
     tracing::info!(%directory, "a quota was taken away");
-    ticks::count(leader).await
+    ticks::count_at_once(leader).await;
+    Ok(())
 }
 
 /// The quotas that an inode is counted in, the nearest first.
