@@ -78,8 +78,9 @@ pub enum DaemonError {
     Begin(#[from] FsError),
     /// The log has stopped, and the master with it.
     #[error(
-        "the master stops because its log has: {0}. Nothing that was acknowledged is lost; restart \
-         it when the disk is well again"
+        "the master stops because its log cannot be written, or not be applied: {0}. Nothing that was \
+         acknowledged is lost. Restart it when the disk is well again; where what is said to be damaged \
+         stays so, recover it from the minions that keep its log (dfs-master recover)"
     )]
     Stopped(String),
 }

@@ -81,16 +81,16 @@ fn cut_file(
     parts: &[Extent],
 ) -> Result<(), FsError> {
     let stored = row.stored;
-    let Some(first) = parts.iter().map(|part| part.file_offset).min() else {
+    let mut lost = Vec::new();
+    for part in parts {
+        lost.extend(extents::in_place(txn, Map::of(inode, &row), part)?);
+    }
+    // A block that says of a file what the file does not takes nothing from it.
+    let Some(first) = lost.iter().map(|part| part.file_offset).min() else {
         return Ok(());
     };
-    let mut removed = false;
-    for part in parts {
-        removed |= !extents::remove(txn, inode, &mut row, part.range())?.is_empty();
-    }
-    if !removed {
-        // A block that says of a file what the file does not takes nothing from it.
-        return Ok(());
+    for part in &lost {
+        extents::remove(txn, inode, &mut row, part.range())?;
     }
     extents::recount(txn, stored, &row)?;
     let size = first.max(synced_end(txn, inode, &row)?).min(row.size);
@@ -98,7 +98,7 @@ fn cut_file(
     row.size = size;
     row.truncations += 1;
     row.modify(now);
-    if row.extents == 0 && row.body == Body::Extents {
+    if row.body == Body::Extents && extents::has_none(txn, inode, &row)? {
         row.body = Body::Empty;
     }
     txn.put(inode, &row);

@@ -8,7 +8,7 @@ use crate::{
     tables::{
         damage::Damage,
         key::{Key, KeyRange},
-        rows::{BlockRow, ExtentId, ExtentRow, InodeRow, UseId, UseRow},
+        rows::{BlockRow, Body, ExtentId, ExtentRow, InodeRow, UseId, UseRow},
         txn::{Direction, Rows, Txn},
     },
 };
@@ -130,6 +130,30 @@ pub fn erase(txn: &mut Txn<'_>, map: Map, extent: &Extent) {
     txn.delete::<UseRow>(use_of(map, extent));
 }
 
+/// The parts of an extent that a file has where it says: what a block tells of a file need not be so,
+/// where rows contradict each other.
+pub fn in_place(read: &impl Rows, map: Map, said: &Extent) -> Result<Vec<Extent>, Damage> {
+    let shift = |one: &Extent| one.file_offset.wrapping_sub(u64::from(one.block_offset));
+    let mut there = Vec::new();
+    map.overlapping(read, said.range(), |extent| {
+        if extent.block == said.block && shift(&extent) == shift(said) {
+            there.extend(extent.clip(said.range()));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(there)
+}
+
+/// Whether a file has no extents by all that it says: no need to look.
+fn is_without(row: &InodeRow) -> bool {
+    row.extents == 0 && row.body != Body::Extents
+}
+
+/// Whether a file has no extents, whatever it says.
+pub fn has_none(read: &impl Rows, inode: InodeId, row: &InodeRow) -> Result<bool, Damage> {
+    Ok(row.extents == 0 && Map::of(inode, row).last(read)?.is_none())
+}
+
 /// Takes `range` out of the map. Gives the parts that were there, in order.
 pub fn remove(
     txn: &mut Txn<'_>,
@@ -138,7 +162,7 @@ pub fn remove(
     range: FileRange,
 ) -> Result<Vec<Extent>, Damage> {
     let map = Map::of(inode, row);
-    if row.extents == 0 {
+    if is_without(row) {
         return Ok(Vec::new());
     }
     let mut old = Vec::new();
@@ -172,7 +196,7 @@ pub fn insert(
     let map = Map::of(inode, row);
     row.stored += u64::from(extent.len);
     let mut whole = extent;
-    if row.extents > 0 {
+    if !is_without(row) {
         if let Some(left) = map.last_before(txn, extent.file_offset)?
             && left.continues_with(&whole)
         {

@@ -148,7 +148,8 @@ pub fn by_end_of_session(
     })?;
     for block in blocks {
         let row = txn.row::<BlockRow>(block)?;
-        let Some(row) = row.filter(|row| row.state == BlockState::Open) else {
+        let its = |row: &BlockRow| row.session == session && row.state == BlockState::Open;
+        let Some(row) = row.filter(its) else {
             continue;
         };
         if !space::is_used(txn, block)? {

@@ -61,12 +61,9 @@ pub fn trim(
     match row.body {
         Body::Empty => {}
         Body::Inline => {
-            if size < stored {
-                let keep = usize::try_from(size).expect("below the length of inline bytes");
-                let bytes = inline::read(txn, inode)?;
-                let keep = keep.min(bytes.len());
-                inline::set(txn, inode, row, bytes.slice(..keep));
-            }
+            let bytes = inline::read(txn, inode)?;
+            let keep = usize::try_from(size).map_or(bytes.len(), |size| size.min(bytes.len()));
+            inline::set(txn, inode, row, bytes.slice(..keep));
         }
         Body::Extents => {
             let begins_anew = row.extents > extents::AT_ONCE_MAX
@@ -79,7 +76,7 @@ pub fn trim(
                 let removed = extents::remove(txn, inode, row, above)?;
                 reclaim::note_unused(txn, now, extents::blocks_of(&removed))?;
             }
-            if row.extents == 0 {
+            if extents::has_none(txn, inode, row)? {
                 row.body = Body::Empty;
                 row.unsynced.clear();
             }

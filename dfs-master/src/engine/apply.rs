@@ -378,6 +378,15 @@ fn format(
 
 /// Notes a minion, and numbers it if it is new. One that lost the answer to its first registration
 /// is known by its disks.
+/// The next number that no minion has, whatever was noted as the last one.
+fn free_number(txn: &Txn<'_>, last: u32) -> Result<MinionId, Damage> {
+    let mut minion = MinionId(last.saturating_add(1));
+    while txn.has::<MinionRow>(minion)? {
+        minion.0 = minion.0.saturating_add(1);
+    }
+    Ok(minion)
+}
+
 fn register(txn: &mut Txn<'_>, registration: &Registration) -> Result<Outcome, FsError> {
     if let (Some(theirs), Some(row)) = (registration.filesystem, txn.row::<FilesystemRow>(())?)
         && theirs != row.filesystem
@@ -392,7 +401,7 @@ fn register(txn: &mut Txn<'_>, registration: &Registration) -> Result<Outcome, F
         Some(minion) => minion,
         None => match by_disks(txn, registration)? {
             Some(minion) => minion,
-            None => MinionId(numbers.minion + 1),
+            None => free_number(txn, numbers.minion)?,
         },
     };
     // A number that these tables have not given out comes from a log tail that was lost.

@@ -343,12 +343,25 @@ impl Reader {
         Ok(row.is_some_and(|row| row.decided))
     }
 
-    /// What was given up of a block; `None` where nothing was.
+    /// Whether a file has bytes of a block.
+    pub fn is_used(&self, block: BlockId) -> Result<bool, FsError> {
+        Ok(space::is_used(&self.tables.view(), block)?)
+    }
+
+    /// What was given up of a block; `None` where nothing was, or where that cannot be because files
+    /// have bytes there.
     pub fn holes(&self, block: BlockId) -> Result<Option<Holes>, FsError> {
         let view = self.tables.view();
         let count = view.row::<BlockRow>(block)?.map_or(0, |row| row.punched);
-        let row = view.row::<HolesRow>(block)?.filter(|_| count > 0);
-        Ok(row.map(|HolesRow { ranges }| Holes { count, ranges }))
+        let Some(HolesRow { ranges }) = view.row::<HolesRow>(block)?.filter(|_| count > 0) else {
+            return Ok(None);
+        };
+        let live = space::live_ranges(&view, block, &mut 0)?;
+        let overlap = |(start, end): &(u32, u32)| {
+            let next = live.partition_point(|(_, until)| until <= start);
+            live.get(next).is_some_and(|(from, _)| from < end)
+        };
+        Ok((!ranges.iter().any(overlap)).then_some(Holes { count, ranges }))
     }
 
     /// Whether `Reclaim` has rows to remove (large removed files, ended sessions).

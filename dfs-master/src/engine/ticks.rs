@@ -164,7 +164,8 @@ impl Ticks {
             let Some(last) = page.last() else { break };
             after = *last;
             for (session, block) in page {
-                let Some(row) = leader.reader.block(block)? else {
+                let row = leader.reader.block(block)?;
+                let Some(row) = row.filter(|row| row.session == session) else {
                     continue;
                 };
                 let gone = !leader.seats.lock().is_open(session)
@@ -205,6 +206,9 @@ impl Ticks {
         let mut first = Ok(());
         for (block, step) in steps {
             let taken = take(leader, block, step).await;
+            if matches!(taken, Err(FsError::Unavailable(_))) {
+                return taken;
+            }
             first = first.and(taken);
         }
         first
@@ -483,9 +487,10 @@ async fn drop_decided(leader: &Leader) -> Result<(), FsError> {
                 }
                 settled = true;
             }
-            // Whatever is noted, only what the block itself says goes.
+            // Whatever is noted: only what says so itself goes, and nothing that a file names.
             let row = leader.reader.block(*block)?;
-            let Some(row) = row.filter(|row| row.state == BlockState::Reclaiming) else {
+            let row = row.filter(|row| row.state == BlockState::Reclaiming);
+            let Some(row) = row.filter(|_| leader.reader.is_used(*block) == Ok(false)) else {
                 continue;
             };
             let roster = leader.roster.lock();

@@ -236,7 +236,7 @@ fn count(
     for id in [(session, inode), (session, ALL)] {
         let row = txn.row::<LockedRow>(id)?.unwrap_or_default();
         let ranges = (size(row.ranges) + after).saturating_sub(before);
-        match u32::try_from(ranges).expect("bounded by the limits") {
+        match u32::try_from(ranges).unwrap_or(u32::MAX) {
             0 => txn.delete::<LockedRow>(id),
             ranges => txn.put(id, &LockedRow { ranges }),
         }

@@ -6,6 +6,7 @@
 
 use crate::tables::{
     damage::Damage,
+    key::all,
     rows::{DirentRow, InodeRow, ListingRow},
     txn::{Rows, Txn},
 };
@@ -15,6 +16,11 @@ use dfs_proto::{
     id::InodeId,
     name::Name,
 };
+
+/// Whether something is in a directory, whatever it says.
+pub fn has_entries(read: &impl Rows, id: InodeId, row: &InodeRow) -> Result<bool, Damage> {
+    Ok(row.size > 0 || read.any(all::listing(id).prefix())?)
+}
 
 /// An inode that someone can reach: by a name, or because it is open.
 pub fn inode(read: &impl Rows, id: InodeId) -> Result<InodeRow, FsError> {

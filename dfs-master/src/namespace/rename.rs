@@ -127,7 +127,7 @@ fn replace(
     target: Option<Found>,
 ) -> Result<Changed, FsError> {
     if let Some(target) = &target {
-        may_replace(txn, &moved.row, &target.row)?;
+        may_replace(txn, &moved.row, target)?;
     }
     let is_directory = moved.row.is_directory();
     if is_directory && parents.to.is_some() {
@@ -265,12 +265,20 @@ fn put(
 }
 
 /// Whether `moved` may take the place of `target`.
-fn may_replace(txn: &Txn<'_>, moved: &InodeRow, target: &InodeRow) -> Result<(), FsError> {
+fn may_replace(txn: &Txn<'_>, moved: &InodeRow, target: &Found) -> Result<(), FsError> {
+    let Found {
+        dirent,
+        row: target,
+    } = target;
     match (moved.is_directory(), target.is_directory()) {
         (true, false) => return Err(FsError::NotDirectory),
         (false, true) => return Err(FsError::IsDirectory),
-        (true, true) if target.size > 0 => return Err(FsError::NotEmpty),
-        (true, true) => return Ok(()),
+        (true, true) => {
+            return match directory::has_entries(txn, dirent.inode, target)? {
+                true => Err(FsError::NotEmpty),
+                false => Ok(()),
+            };
+        }
         (false, false) => {}
     }
     // The name goes from bytes that may be synced to these, which must be then (D3).

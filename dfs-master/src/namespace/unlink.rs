@@ -42,7 +42,7 @@ pub fn rmdir(
     if !row.is_directory() {
         return Err(FsError::NotDirectory);
     }
-    if row.size > 0 {
+    if directory::has_entries(txn, dirent.inode, &row)? {
         return Err(FsError::NotEmpty);
     }
     directory::remove(txn, parent, &mut above, name, dirent.cookie);

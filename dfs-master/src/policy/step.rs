@@ -95,19 +95,16 @@ fn follow(
         return Ok(());
     };
     // What contradicts itself is left for the check.
-    if !account::leads_up(txn, above.quota)? {
+    if !account::leads_up(txn, above.quota)? || !account::leads_up(txn, row.quota)? {
         return Ok(());
     }
     let was = (row.quota, row.policy);
-    let own = match row.quota == Some(inode) {
-        true => txn.row::<QuotaRow>(inode)?,
-        false => None,
-    };
-    if let Some(own) = own {
-        // Where it cannot be put below this one, the directory will be counted again.
-        count::put_below(txn, shift, inode, own, above.quota)?;
+    if row.quota == Some(inode) {
+        // Its own. Where it cannot be put below this one, the directory will be counted again.
+        if let Some(own) = txn.row::<QuotaRow>(inode)? {
+            count::put_below(txn, shift, inode, own, above.quota)?;
+        }
     } else if row.quota != above.quota {
-        // Its own, too, if that has gone.
         count::recount(txn, shift, (inode, &mut row), above.quota)?;
     }
     if policy || row.is_directory() || row.links == 1 {

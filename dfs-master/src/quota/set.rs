@@ -39,7 +39,8 @@ pub fn set(txn: &mut Txn<'_>, directory: InodeId, limits: Limits) -> Result<(), 
         return Ok(());
     }
     if known.is_none() && row.quota == Some(directory) {
-        // It has lost the quota that it had: it is counted anew, below the one of the directory above.
+        // It has lost the quota that it had, and gets one below that of the directory above. What is in it
+        // says that it is counted here already: the check puts the sum right.
         row.quota = match directory {
             InodeId::ROOT => None,
             _ => txn

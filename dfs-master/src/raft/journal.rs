@@ -180,6 +180,7 @@ impl Journal {
     pub(crate) fn fail(&self, why: &str) {
         let mut state = self.shared.state.lock();
         if state.failed.is_none() {
+            tracing::error!("the log stops: {why}");
             self.shared.stop(&mut state, why.to_owned());
         }
     }

@@ -4,7 +4,7 @@ use crate::{
     engine::{
         command::{Act, Outcome, ReplicaNews},
         leader::{Leader, unexpected},
-        reader::{BlockRow, Holes},
+        reader::{BlockRow, BlockState, Holes},
     },
     repair::{Remedy, missing, remedy},
     service::keepsake,
@@ -173,7 +173,12 @@ impl ControlService {
             if held.damaged {
                 self.leader.note_damaged(held.block, minion);
             }
-            if row.is_none() && self.leader.may_be_lost(held.block) {
+            let goes = row
+                .as_ref()
+                .is_none_or(|row| row.state == BlockState::Reclaiming);
+            let may_be_lost = row.is_none() && self.leader.may_be_lost(held.block);
+            // What a file names is not dropped, whatever is said of its block.
+            if may_be_lost || goes && self.leader.reader.is_used(held.block)? {
                 self.leader.note_unknown(held.block, minion);
                 continue;
             }
@@ -216,6 +221,9 @@ impl ControlService {
                         .is_err()
             };
             for (block, row) in page.iter().filter(unnamed) {
+                if row.state == BlockState::Reclaiming && self.leader.reader.is_used(*block)? {
+                    continue;
+                }
                 self.act_on(minion, *block, missing(minion, row), news)?;
             }
             if after >= to {

@@ -80,7 +80,7 @@ fn punch(
             let part = FileRange { end, ..range };
             let removed = extents::remove(txn, inode, row, part)?;
             reclaim::note_unused(txn, now, extents::blocks_of(&removed))?;
-            if row.extents == 0 {
+            if extents::has_none(txn, inode, row)? {
                 row.body = Body::Empty;
                 row.unsynced.clear();
             }

@@ -18,7 +18,8 @@ pub type Range = (u32, u32);
 
 /// Bytes in ranges.
 pub fn bytes(ranges: &[Range]) -> u32 {
-    ranges.iter().map(|(start, end)| end - start).sum()
+    let len = |(start, end): &Range| end.saturating_sub(*start);
+    ranges.iter().map(len).fold(0, u32::saturating_add)
 }
 
 /// The holes that a block of `length` bytes is to have of which these ranges are alive (in order,

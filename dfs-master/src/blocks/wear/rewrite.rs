@@ -2,7 +2,11 @@
 
 use super::judge::Range;
 use crate::{
-    blocks::{allocate, extents, reclaim, seal, space},
+    blocks::{
+        allocate,
+        extents::{self, Map},
+        reclaim, seal, space,
+    },
     policy::blocks::want,
     tables::{
         damage::Damage,
@@ -165,45 +169,58 @@ pub fn swap(
     Ok(changed.into_iter().collect())
 }
 
-/// The parts of an extent that were moved, as extents of the new block.
-fn moved_parts(to: BlockId, extent: &Extent, moves: &BTreeMap<u32, Move>) -> Vec<Extent> {
+/// The parts of an extent that were moved, each with what takes its place in the new block.
+fn moved_parts(to: BlockId, extent: &Extent, moves: &BTreeMap<u32, Move>) -> Vec<(Extent, Extent)> {
     let before = moves.range(..extent.block_offset).next_back();
     let within = moves.range(extent.block_offset..extent.block_end());
     let overlapping = before.into_iter().chain(within);
     let part = |moved: &Move| {
         let start = moved.from.start.max(extent.block_offset);
         let end = moved.from.end.min(extent.block_end());
-        (start < end).then(|| Extent {
-            file_offset: extent.file_offset + u64::from(start - extent.block_offset),
-            len: end - start,
-            block: to,
-            block_offset: moved.at + (start - moved.from.start),
+        (start < end).then(|| {
+            let was = Extent {
+                file_offset: extent.file_offset + u64::from(start - extent.block_offset),
+                len: end - start,
+                block_offset: start,
+                ..*extent
+            };
+            let is = Extent {
+                block: to,
+                block_offset: moved.at + (start - moved.from.start),
+                ..was
+            };
+            (was, is)
         })
     };
     overlapping.filter_map(|(_, moved)| part(moved)).collect()
 }
 
-/// Puts extents with the same bytes in place of what a file has there. Not of an old generation:
-/// that goes as a whole.
+/// Puts extents with the same bytes in place of what a file has there, if it has that. Not of an old
+/// generation: that goes as a whole.
 fn point(
     txn: &mut Txn<'_>,
     inode: InodeId,
     generation: u32,
-    parts: &[Extent],
+    parts: &[(Extent, Extent)],
 ) -> Result<bool, Damage> {
     let row = txn.row::<InodeRow>(inode)?;
     let alive = row.filter(|row| row.generation == generation && (row.links > 0 || row.opens > 0));
     let Some(mut row) = alive else {
         return Ok(false);
     };
-    for block in extents::blocks_of(parts) {
-        want(txn, block, row.policy)?;
+    let mut changed = false;
+    for (was, is) in parts {
+        if extents::in_place(txn, Map::of(inode, &row), was)? != [*was] {
+            continue;
+        }
+        want(txn, is.block, row.policy)?;
+        extents::remove(txn, inode, &mut row, is.range())?;
+        extents::insert(txn, inode, &mut row, *is)?;
+        changed = true;
     }
-    for part in parts {
-        extents::remove(txn, inode, &mut row, part.range())?;
-        extents::insert(txn, inode, &mut row, *part)?;
+    if changed {
+        row.data_version += 1;
+        txn.put(inode, &row);
     }
-    row.data_version += 1;
-    txn.put(inode, &row);
-    Ok(true)
+    Ok(changed)
 }

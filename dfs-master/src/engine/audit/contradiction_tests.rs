@@ -324,3 +324,58 @@ fn nothing_that_contradicts_itself_stops_the_master() {
     }
     assert!(refused > 0, "{refused} were refused");
 }
+
+#[test]
+fn what_a_block_says_of_a_file_takes_nothing_from_it() {
+    for inode in [LARGE, NOTE] {
+        let mut bench = Bench::new();
+        bench.damage(|txn| {
+            let mut row = txn.row::<BlockRow>(BLOCK).expect("reads").expect("there");
+            row.synced = 0;
+            txn.put(BLOCK, &row);
+            let extent = ExtentId {
+                inode,
+                generation: 0,
+                offset: 10,
+            };
+            let id = UseId {
+                block: BLOCK,
+                block_offset: 2000,
+                extent,
+            };
+            txn.put(id, &UseRow { len: 77 });
+        });
+        let before = bench.row::<InodeRow>(inode);
+        let (minion, length) = (MinionId(1), 1500);
+        let sealed = bench.act(Act::SealMeasured {
+            block: BLOCK,
+            measured: vec![Measured { minion, length }],
+            waited: true,
+        });
+        assert_eq!(sealed, Outcome::Sealed(Some(length)));
+        assert_eq!(bench.row::<InodeRow>(inode), before);
+    }
+}
+
+#[test]
+fn a_file_that_says_it_has_no_bytes_keeps_those_it_has() {
+    let mut bench = Bench::new();
+    bench.damage(|txn| inode(txn, LARGE, |row| row.extents = 0));
+    let extent = Extent {
+        file_offset: 100,
+        len: 100,
+        block: BLOCK,
+        block_offset: 5000,
+    };
+    let bytes = CommitBytes::Extents {
+        extents: vec![extent],
+        from_inline: None,
+    };
+    bench.commit(LARGE, bytes);
+    let layout = bench.machine.reader().locate(LARGE, 0).expect("reads");
+    let extents = layout.answer.extents;
+    let lens: Vec<u32> = extents.iter().map(|extent| extent.len).collect();
+    assert_eq!(lens, [100, 100, 800]);
+    assert_eq!(extents[1], extent);
+    assert_eq!(bench.mended(), Faults::default());
+}

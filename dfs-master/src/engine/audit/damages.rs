@@ -552,4 +552,43 @@ pub(super) const DAMAGES: &[(&str, Fate, Damaging)] = &[
             txn.put(BLOCK, &UnusedRow { since, reclaiming });
         },
     ),
+    (
+        "inode 22 has 1000 bytes, 1 extents, 0 attributes, 1 handles, and says 1000 bytes, 0 extents",
+        Mended,
+        |txn| inode(txn, LARGE, |row| row.extents = 0),
+    ),
+    (
+        "directory 21 has 2 entries and 2 links, and says 0 and 2",
+        Mended,
+        |txn| inode(txn, INNER, |row| row.size = 0),
+    ),
+    (
+        "block 5 says that inode 22 has 77 of its bytes at 10, which it has not",
+        Mended,
+        |txn| {
+            let extent = ExtentId {
+                offset: 10,
+                ..extent_id()
+            };
+            let block_offset = 2000;
+            let id = UseId {
+                extent,
+                block_offset,
+                ..use_id()
+            };
+            txn.put(id, &UseRow { len: 77 });
+        },
+    ),
+    (
+        "inode 22 has bytes of block 5 at 0 that were given up",
+        Told,
+        |txn| {
+            let mut row = txn.row::<BlockRow>(BLOCK).expect("reads").expect("there");
+            (row.state, row.punched) = (BlockState::Sealed(2000), 1);
+            txn.put(BLOCK, &row);
+            txn.delete::<WritingRow>((SESSION, BLOCK));
+            let ranges = vec![(0, 1500)];
+            txn.put(BLOCK, &HolesRow { ranges });
+        },
+    ),
 ];
