@@ -489,10 +489,12 @@ async fn drop_decided(leader: &Leader) -> Result<(), FsError> {
             }
             // Whatever is noted: only what says so itself goes, and nothing that a file names.
             let row = leader.reader.block(*block)?;
-            let row = row.filter(|row| row.state == BlockState::Reclaiming);
-            let Some(row) = row.filter(|_| leader.reader.is_used(*block) == Ok(false)) else {
+            let Some(row) = row.filter(|row| row.state == BlockState::Reclaiming) else {
                 continue;
             };
+            if leader.reader.is_used(*block)? {
+                continue;
+            }
             let roster = leader.roster.lock();
             let mut desk = leader.desk.lock();
             let placement = row.placement;

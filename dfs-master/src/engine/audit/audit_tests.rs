@@ -33,6 +33,7 @@ use dfs_proto::{
     attr::FileKind,
     block::Copies,
     change::{Caller, Change, CommitBytes, FileCommit, Make, Ticket, XattrMode},
+    error::FsError,
     extent::Extent,
     id::{BlockId, FilesystemId, InodeId, MinionId, SessionId},
     name::Name,
@@ -90,7 +91,8 @@ impl Bench {
         applied.expect("applies").remove(0)
     }
 
-    fn change(&mut self, change: Change, grant: Grant) {
+    /// Makes a change; why it was refused, if it was.
+    fn try_change(&mut self, change: Change, grant: Grant) -> Option<FsError> {
         self.sequence += 1;
         let ticket = Ticket {
             session: SESSION,
@@ -103,9 +105,13 @@ impl Bench {
             grant,
         };
         match self.act(act) {
-            Outcome::Changed { answer, .. } => drop(answer.expect("it is allowed")),
+            Outcome::Changed { answer, .. } => answer.err(),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn change(&mut self, change: Change, grant: Grant) {
+        assert_eq!(self.try_change(change, grant), None, "it is allowed");
     }
 
     fn make(&mut self, parent: InodeId, text: &str, what: Make, inode: InodeId) {

@@ -1,12 +1,12 @@
 //! Tables whose rows contradict each other, each in its way, and everything that can be asked of them: it
 //! is done or refused, and the master goes on. It never stops, and never runs in a circle.
 
+use super::damages::claim;
 use super::*;
 use crate::blocks::seal::Measured;
 use dfs_proto::{
     attr::SetAttr,
     change::{RangeMode, RenameMode},
-    error::FsError,
     extent::FileRange,
 };
 
@@ -214,25 +214,6 @@ fn acts() -> Vec<Act> {
 }
 
 impl Bench {
-    /// A change of which it does not matter what becomes of it.
-    fn try_change(&mut self, change: Change, grant: Grant) -> Option<FsError> {
-        self.sequence += 1;
-        let ticket = Ticket {
-            session: SESSION,
-            sequence: self.sequence,
-            all_below: self.sequence,
-        };
-        let act = Act::Change {
-            ticket,
-            change,
-            grant,
-        };
-        match self.act(act) {
-            Outcome::Changed { answer, .. } => answer.err(),
-            other => panic!("{other:?}"),
-        }
-    }
-
     /// All rows but the answers to sessions.
     fn told(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut rows = self.rows();
@@ -333,17 +314,7 @@ fn what_a_block_says_of_a_file_takes_nothing_from_it() {
             let mut row = txn.row::<BlockRow>(BLOCK).expect("reads").expect("there");
             row.synced = 0;
             txn.put(BLOCK, &row);
-            let extent = ExtentId {
-                inode,
-                generation: 0,
-                offset: 10,
-            };
-            let id = UseId {
-                block: BLOCK,
-                block_offset: 2000,
-                extent,
-            };
-            txn.put(id, &UseRow { len: 77 });
+            claim(txn, inode, 10, 2000);
         });
         let before = bench.row::<InodeRow>(inode);
         let (minion, length) = (MinionId(1), 1500);

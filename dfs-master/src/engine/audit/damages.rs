@@ -16,6 +16,21 @@ pub(super) fn lose(txn: &mut Txn<'_>, parent: InodeId, text: &str) {
     txn.delete::<ListingRow>((parent, row.cookie));
 }
 
+/// Has the block say that a file has some of its bytes.
+pub(super) fn claim(txn: &mut Txn<'_>, inode: InodeId, offset: u64, block_offset: u32) {
+    let extent = ExtentId {
+        inode,
+        generation: 0,
+        offset,
+    };
+    let id = UseId {
+        block: BLOCK,
+        block_offset,
+        extent,
+    };
+    txn.put(id, &UseRow { len: 77 });
+}
+
 /// Lists something.
 pub(super) fn list(
     txn: &mut Txn<'_>,
@@ -110,14 +125,7 @@ pub(super) const DAMAGES: &[(&str, Fate, Damaging)] = &[
     (
         "block 5 says that inode 23 has 77 of its bytes at 0, which it has not",
         Mended,
-        |txn| {
-            let extent = ExtentId {
-                inode: SMALL,
-                generation: 0,
-                offset: 0,
-            };
-            txn.put(UseId { extent, ..use_id() }, &UseRow { len: 77 });
-        },
+        |txn| claim(txn, SMALL, 0, 100),
     ),
     ("block 5 is noted wrongly as unsettled", Mended, |txn| {
         txn.delete::<WritingRow>((SESSION, BLOCK));
@@ -529,20 +537,7 @@ pub(super) const DAMAGES: &[(&str, Fate, Damaging)] = &[
     (
         "block 5 says that inode 25 has 77 of its bytes at 0, which it has not",
         Mended,
-        |txn| {
-            let extent = ExtentId {
-                inode: NOTE,
-                generation: 0,
-                offset: 0,
-            };
-            let block_offset = 900;
-            let id = UseId {
-                extent,
-                block_offset,
-                ..use_id()
-            };
-            txn.put(id, &UseRow { len: 77 });
-        },
+        |txn| claim(txn, NOTE, 0, 900),
     ),
     (
         "block 5 is noted as one that goes, and is Open",
@@ -565,19 +560,7 @@ pub(super) const DAMAGES: &[(&str, Fate, Damaging)] = &[
     (
         "block 5 says that inode 22 has 77 of its bytes at 10, which it has not",
         Mended,
-        |txn| {
-            let extent = ExtentId {
-                offset: 10,
-                ..extent_id()
-            };
-            let block_offset = 2000;
-            let id = UseId {
-                extent,
-                block_offset,
-                ..use_id()
-            };
-            txn.put(id, &UseRow { len: 77 });
-        },
+        |txn| claim(txn, LARGE, 10, 2000),
     ),
     (
         "inode 22 has bytes of block 5 at 0 that were given up",
